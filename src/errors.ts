@@ -16,6 +16,8 @@ const STATUS_BY_CODE = {
   E_JOURNAL_UNSUPPORTED: ExitStatus.data,
   E_LIMIT: ExitStatus.data,
   E_PEER: ExitStatus.unavailable,
+  /** A limit of the moment: the same may be taken later. */
+  E_BUSY: ExitStatus.unavailable,
   E_IO: ExitStatus.io,
   E_NO_SPACE: ExitStatus.io,
   E_CERT: ExitStatus.config,

@@ -49,7 +49,7 @@ export function configureLog(options: LogOptions): void {
 function makeLog(options: LogOptions): ConsolaInstance {
   const level = LEVELS[options.level ?? "info"] ?? 3;
   const base = { level, stdout: process.stderr, stderr: process.stderr };
-  if (!options.journald) return createConsola({ ...base, fancy: process.stderr.isTTY });
+  if (!options.journald) return createConsola(base);
   return createConsola({ ...base, reporters: [{ log: writePrefixed }] });
 }
 

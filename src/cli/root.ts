@@ -1,0 +1,78 @@
+/** The commands of `agent`, and the other names the binary answers to. */
+import { basename } from "node:path";
+import { type CommandDef, defineCommand, runCommand } from "citty";
+import { AgentError } from "../errors.ts";
+import { configureLog } from "../log.ts";
+import { isJournalStream } from "../platform/service.ts";
+import { versionText } from "../version.ts";
+import { print, reportError } from "./command.ts";
+import { REMOTE_PROGRAM, runRemoteProgram } from "./remote-program.ts";
+import { formatPair } from "./usage.ts";
+
+const PROGRAM = "agent";
+
+/** Loaded when called for: none pays for the libraries of another. */
+const COMMANDS: Record<string, { description: string; load(): Promise<CommandDef> }> = {
+  serve: {
+    description: "Receive journals over HTTPS and write native journal files",
+    load: async () => (await import("./serve.ts")).serveCommand,
+  },
+};
+
+const rootCommand = defineCommand({
+  meta: { name: PROGRAM, description: "Centralise systemd journals over mutual TLS" },
+  subCommands: Object.fromEntries(Object.entries(COMMANDS).map(([name, { load }]) => [name, load])),
+});
+
+/**
+ * Runs one command and sets the exit status; never rejects.
+ * @param program the name the binary was started under, with or without a path.
+ */
+export async function main(program: string, argv: readonly string[]): Promise<void> {
+  const { JOURNAL_STREAM, SYSTEMD_LOG_LEVEL } = process.env;
+  configureLog({
+    journald: isJournalStream(JOURNAL_STREAM, 2),
+    level: levelName(SYSTEMD_LOG_LEVEL),
+  });
+  if (basename(program) === REMOTE_PROGRAM) {
+    process.exitCode = await runRemoteProgram(argv);
+    return;
+  }
+  const [name = ""] = argv;
+  if (name === "--help" || name === "-h" || name === "help") {
+    print(formatRootUsage());
+  } else if (name === "--version") {
+    print(`${versionText(PROGRAM)}\n`);
+  } else if (Object.hasOwn(COMMANDS, name)) {
+    await runCommand(rootCommand, { rawArgs: [...argv] });
+  } else {
+    const what = name === "" ? "Cannot run: no command" : `Cannot run "${name}": no such command`;
+    process.exitCode = reportError(new AgentError("E_USAGE", what), PROGRAM);
+  }
+}
+
+function formatRootUsage(): string {
+  const commands = Object.entries(COMMANDS).flatMap(([name, { description }]) =>
+    formatPair(name, description),
+  );
+  return `${[
+    `Usage: ${PROGRAM} COMMAND [OPTION]...`,
+    "",
+    "Centralise systemd journals over mutual TLS, exactly once.",
+    "",
+    "Commands:",
+    ...commands,
+    "",
+    "General:",
+    ...formatPair("-h, --help", "Show this help and exit"),
+    ...formatPair("    --version", "Show version, commit and Bun version, and exit"),
+    "",
+    `"${PROGRAM} COMMAND --help" shows the options of a command.`,
+  ].join("\n")}\n`;
+}
+
+/** systemd takes numbers, too. */
+function levelName(level: string | undefined): string | undefined {
+  const names = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+  return level === undefined ? undefined : (names[Number(level)] ?? level);
+}

@@ -1,0 +1,477 @@
+/**
+ * Everything `agent serve` can be told: options, keys of journal-remote.conf, defaults. The stock
+ * keys and options are systemd-journal-remote's; the rest has names of its own.
+ */
+import { resolve } from "node:path";
+import { AgentError } from "../errors.ts";
+import { parseListenAddress } from "../serve/listen-address.ts";
+import {
+  DEFAULT_LIMITS,
+  type IngestLimits,
+  type ServeSettings,
+  WIRE_ENCODINGS,
+  type WireEncoding,
+} from "../serve/settings.ts";
+import {
+  formatSize,
+  formatTimeSpan,
+  parseBoolean,
+  parseCount,
+  parseSize,
+  parseTimeSpan,
+} from "./args.ts";
+import type { Option } from "./options.ts";
+import type { ReadContext, Setting } from "./setting.ts";
+
+const SOURCES = "Where entries come from (at least one)";
+const OUTPUT = "Where they go";
+const TRUST = "Certificates and trust";
+const RETENTION = "Disk use (0 = no limit)";
+const LIMITS = "Limits on senders";
+const GENERAL = "General";
+
+const SECOND_USEC = 1_000_000;
+const DAY_USEC = 86_400 * SECOND_USEC;
+
+type Described<T> = Omit<Setting<T>, "read" | "show" | "takesValue" | "fallback">;
+
+export const SERVE_SETTINGS = {
+  listenHttps: addresses({
+    name: "listen-https",
+    valueHint: "ADDR|-N",
+    group: SOURCES,
+    description:
+      "Receive over HTTPS at ADDR (PORT, A.B.C.D:PORT, [IPv6]:PORT, /path, @name) or on the inherited descriptor N",
+  }),
+  listenHttp: addresses({
+    name: "listen-http",
+    valueHint: "ADDR|-N",
+    group: SOURCES,
+    description: "The same over HTTP: neither encrypted nor authenticated",
+  }),
+  listenRaw: addresses({
+    name: "listen-raw",
+    valueHint: "ADDR|-N",
+    group: SOURCES,
+    description: "Receive bare export streams at ADDR: neither encrypted nor authenticated",
+  }),
+  urls: list({
+    name: "url",
+    valueHint: "URL",
+    group: SOURCES,
+    description: "Pull from the systemd-journal-gatewayd at URL, and follow it",
+  }),
+  getter: scalar<string | undefined>(
+    {
+      name: "getter",
+      valueHint: "COMMAND",
+      group: SOURCES,
+      description: "Run COMMAND (no shell) and read an export stream from its output",
+    },
+    undefined,
+    { read: (text) => text, show: (value) => value ?? "none" },
+  ),
+  announcedEncodings: {
+    name: "accept-encoding",
+    key: "Compression",
+    takesValue: "always",
+    valueHint: "LIST|no",
+    group: SOURCES,
+    description: "Compression of uploads to announce, best first",
+    defaultText: WIRE_ENCODINGS.join(" "),
+    fallback: WIRE_ENCODINGS,
+    read: readEncodings,
+    show: showEncodings,
+  } as Setting<readonly WireEncoding[]>,
+  output: scalar<string | undefined>(
+    {
+      name: "output",
+      short: "o",
+      valueHint: "DIR|FILE",
+      group: OUTPUT,
+      description: "Write DIR/remote-SENDER.journal, or FILE with --split-mode=none",
+      defaultText: "/var/log/journal/remote",
+    },
+    undefined,
+    { read: (text) => resolve(text), show: (value) => value ?? "automatic" },
+  ),
+  splitMode: scalar<"host" | "none" | undefined>(
+    {
+      name: "split-mode",
+      key: "SplitMode",
+      valueHint: "host|none",
+      group: OUTPUT,
+      description: "One file for each sender, or one for all",
+      defaultText: "host; none for files and --getter=",
+    },
+    undefined,
+    { read: readSplitMode, show: (value) => value ?? "automatic" },
+  ),
+  compress: flag({
+    name: "compress",
+    group: OUTPUT,
+    description: "Compress large fields in the files written",
+    fallback: true,
+  }),
+  seal: {
+    ...flag({
+      name: "seal",
+      key: "Seal",
+      group: OUTPUT,
+      description: "Accepted for compatibility: files are not sealed",
+      fallback: false,
+    }),
+    read: readSeal,
+  },
+  keyFile: path(
+    {
+      name: "key",
+      key: "ServerKeyFile",
+      valueHint: "FILE",
+      group: TRUST,
+      description: "Private key of the server, PEM",
+    },
+    "/etc/ssl/private/journal-remote.pem",
+  ),
+  certificateFile: path(
+    {
+      name: "cert",
+      key: "ServerCertificateFile",
+      valueHint: "FILE",
+      group: TRUST,
+      description: "Certificate of the server, PEM, with its chain",
+    },
+    "/etc/ssl/certs/journal-remote.pem",
+  ),
+  authority: scalar<string>(
+    {
+      name: "trust",
+      key: "TrustedCertificateFile",
+      valueHint: "FILE|all",
+      group: TRUST,
+      description: 'CA whose certificates may send, PEM; "all" turns the check off',
+      defaultText: "/etc/ssl/ca/trusted.pem",
+    },
+    "/etc/ssl/ca/trusted.pem",
+    { read: readAuthority, show: (value) => value },
+  ),
+  crlFiles: list(
+    {
+      name: "crl",
+      key: "CRLFile",
+      valueHint: "FILE",
+      group: TRUST,
+      description: "Revocation list, PEM or DER, read again when it changes",
+    },
+    readPath,
+  ),
+  allowSubject: list({
+    name: "allow-subject",
+    key: "AllowSubject",
+    valueHint: "PATTERN",
+    group: TRUST,
+    description: "Accept only senders whose name in the certificate matches (* and ?)",
+  }),
+};
+
+/** `undefined` is the automatic value, which depends on the file system. */
+export const RETENTION_SETTINGS = {
+  maxUseBytes: size({
+    name: "max-use",
+    key: "MaxUse",
+    description: "Disk space all files may take together",
+    defaultText: "10% of the file system, at most 4G",
+  }),
+  keepFreeBytes: size({
+    name: "keep-free",
+    key: "KeepFree",
+    description: "Disk space to leave to others",
+    defaultText: "5% of the file system, at most 4G",
+  }),
+  maxFileSizeBytes: size({
+    name: "max-file-size",
+    key: "MaxFileSize",
+    description: "A larger file is rotated",
+    defaultText: "an eighth of --max-use=, at most 128M",
+  }),
+  maxFiles: scalar<number | undefined>(
+    {
+      name: "max-files",
+      key: "MaxFiles",
+      valueHint: "COUNT",
+      group: RETENTION,
+      description: "Files to keep",
+      defaultText: "100",
+    },
+    undefined,
+    {
+      read: (text) => parseCount(text, 0, Number.MAX_SAFE_INTEGER),
+      show: (value) => (value === undefined ? "automatic" : String(value)),
+    },
+  ),
+  maxRetentionSec: age({
+    name: "max-retention",
+    key: "MaxRetentionSec",
+    description: "Archived files with nothing newer are deleted",
+  }),
+  maxFileSec: age({
+    name: "max-file-age",
+    key: "MaxFileSec",
+    description: "A file with older entries is rotated",
+  }),
+};
+
+export const LIMIT_SETTINGS: { [K in keyof IngestLimits]: Setting<number> } = {
+  connectionsMax: count("connectionsMax", 1_000_000, {
+    name: "max-connections",
+    key: "MaxConnections",
+    description: "Connections at a time",
+  }),
+  connectionsPerPeerMax: count("connectionsPerPeerMax", 1_000_000, {
+    name: "max-connections-per-peer",
+    key: "MaxConnectionsPerPeer",
+    description: "Connections at a time from one address",
+  }),
+  entryFieldsMax: count("entryFieldsMax", DEFAULT_LIMITS.entryFieldsMax, {
+    name: "max-entry-fields",
+    key: "MaxEntryFields",
+    description: "Fields of one entry",
+  }),
+  fieldSizeMax: bytes("fieldSizeMax", DEFAULT_LIMITS.fieldSizeMax, {
+    name: "max-field-size",
+    key: "MaxFieldSize",
+    description: "Size of one field",
+  }),
+  entrySizeMax: bytes("entrySizeMax", DEFAULT_LIMITS.entrySizeMax, {
+    name: "max-entry-size",
+    key: "MaxEntrySize",
+    description: "Size of one entry; never more than --max-in-flight=",
+  }),
+  inFlightBytesMax: bytes("inFlightBytesMax", Number.MAX_SAFE_INTEGER, {
+    name: "max-in-flight",
+    key: "MaxInFlight",
+    description: "Memory for unfinished entries of all connections together",
+  }),
+  headSizeMax: bytes("headSizeMax", 1024 ** 2, {
+    name: "max-header-size",
+    key: "MaxHeaderSize",
+    description: "Size of the head of an HTTP request",
+  }),
+  handshakeTimeoutMs: timeout("handshakeTimeoutMs", {
+    name: "handshake-timeout",
+    key: "HandshakeTimeoutSec",
+    description: "For the TLS handshake and the first request to arrive",
+  }),
+  stalledTimeoutMs: timeout("stalledTimeoutMs", {
+    name: "stall-timeout",
+    key: "StallTimeoutSec",
+    description: "For a request or an entry that has begun to grow",
+  }),
+};
+
+export const CHECK_CONFIG_OPTION: Option = {
+  name: "check-config",
+  takesValue: "never",
+  group: GENERAL,
+  description: "Print the effective configuration, where each value is from and what is wrong",
+};
+
+export const ALL_SERVE_SETTINGS: readonly Setting<unknown>[] = [
+  ...Object.values(SERVE_SETTINGS),
+  ...Object.values(RETENTION_SETTINGS),
+  ...Object.values(LIMIT_SETTINGS),
+];
+
+/** Where files go when nobody says: systemd-journal-remote's places. */
+export function defaultOutput(splitMode: ServeSettings["splitMode"]): string {
+  const directory = "/var/log/journal/remote";
+  return splitMode === "none" ? `${directory}/remote.journal` : directory;
+}
+
+function scalar<T>(
+  described: Described<T>,
+  fallback: T,
+  functions: Pick<Setting<T>, "read" | "show">,
+): Setting<T> {
+  return { takesValue: "always", fallback, ...described, ...functions };
+}
+
+function path(described: Described<string>, fallback: string): Setting<string> {
+  return scalar({ defaultText: fallback, ...described }, fallback, {
+    read: readPath,
+    show: (value) => value,
+  });
+}
+
+function flag({
+  fallback,
+  ...described
+}: Described<boolean> & { fallback: boolean }): Setting<boolean> {
+  return {
+    ...described,
+    takesValue: "optionally",
+    valueHint: "BOOL",
+    defaultText: fallback ? "yes" : "no",
+    fallback,
+    read: parseBoolean,
+    show: (value) => (value ? "yes" : "no"),
+  };
+}
+
+function list(
+  described: Described<readonly string[]>,
+  readItem: Setting<string>["read"] = (text) => text,
+): Setting<readonly string[]> {
+  return {
+    ...described,
+    takesValue: "always",
+    repeatable: true,
+    fallback: [],
+    read: (text, { previous = [], ...context }) => [
+      ...previous,
+      readItem(text, { ...context, previous: undefined }),
+    ],
+    show: (value) => (value.length === 0 ? "none" : value.join(" ")),
+  };
+}
+
+function addresses(described: Described<readonly string[]>): Setting<readonly string[]> {
+  return list(described, (text) => {
+    parseListenAddress(text);
+    return text;
+  });
+}
+
+function size(
+  described: Omit<Described<number | undefined>, "group">,
+): Setting<number | undefined> {
+  return scalar({ valueHint: "BYTES", group: RETENTION, ...described }, undefined, {
+    read: (text) => parseSize(text, 0, Number.MAX_SAFE_INTEGER),
+    show: (value) => (value === undefined ? "automatic" : formatSize(value)),
+  });
+}
+
+/** In seconds; 0 = for ever. */
+function age(described: Omit<Described<number>, "group">): Setting<number> {
+  return scalar({ valueHint: "TIME", group: RETENTION, defaultText: "no limit", ...described }, 0, {
+    read: (text) => {
+      const usec = parseTimeSpan(text, 0, Number.POSITIVE_INFINITY);
+      return Number.isFinite(usec) ? Math.ceil(usec / SECOND_USEC) : 0;
+    },
+    show: (value) => formatTimeSpan(value * SECOND_USEC),
+  });
+}
+
+type LimitDescription = Omit<Described<number>, "group" | "defaultText">;
+
+function count(
+  limit: keyof IngestLimits,
+  maximum: number,
+  described: LimitDescription,
+): Setting<number> {
+  return limitSetting(
+    limit,
+    { valueHint: "COUNT", ...described },
+    {
+      read: (text) => parseCount(text, 1, maximum),
+      show: String,
+    },
+  );
+}
+
+function bytes(
+  limit: keyof IngestLimits,
+  maximum: number,
+  described: LimitDescription,
+): Setting<number> {
+  return limitSetting(
+    limit,
+    { valueHint: "BYTES", ...described },
+    {
+      read: (text) => parseSize(text, 1024, maximum),
+      show: formatSize,
+    },
+  );
+}
+
+/** In milliseconds, from a second to a day. */
+function timeout(limit: keyof IngestLimits, described: LimitDescription): Setting<number> {
+  return limitSetting(
+    limit,
+    { valueHint: "TIME", ...described },
+    {
+      read: (text) => Math.ceil(parseTimeSpan(text, SECOND_USEC, DAY_USEC) / 1000),
+      show: (value) => formatTimeSpan(value * 1000),
+    },
+  );
+}
+
+function limitSetting(
+  limit: keyof IngestLimits,
+  described: LimitDescription,
+  functions: Pick<Setting<number>, "read" | "show">,
+): Setting<number> {
+  const fallback = DEFAULT_LIMITS[limit];
+  const defaultText = functions.show(fallback);
+  return scalar({ group: LIMITS, defaultText, ...described }, fallback, functions);
+}
+
+/** In a file, paths are absolute: a daemon has no directory of its own. */
+function readPath(text: string, { from }: Pick<ReadContext<string>, "from">): string {
+  if (from === "command line") return resolve(text);
+  if (text.startsWith("/")) return text;
+  throw new AgentError(
+    "E_USAGE",
+    `Cannot use path "${text}": it is relative, need an absolute one`,
+  );
+}
+
+function readAuthority(text: string, context: ReadContext<string>): string {
+  if (text === "-" || (text === "all" && context.from === "command line")) return "all";
+  if (text !== "all") return readPath(text, context);
+  throw new AgentError("E_USAGE", 'Cannot use "all": in a file, "-" turns the check off');
+}
+
+function readSplitMode(text: string): "host" | "none" {
+  if (text === "host" || text === "none") return text;
+  throw new AgentError("E_USAGE", `Cannot use split mode "${text}": need "host" or "none"`);
+}
+
+function readSeal(text: string, { warn }: ReadContext<boolean>): boolean {
+  const isWanted = parseBoolean(text);
+  if (isWanted) warn("Sealing is not supported, the files written are not sealed");
+  return isWanted;
+}
+
+/** Words add up over several assignments; "no" empties the list. */
+function readEncodings(
+  text: string,
+  { from, previous = [], warn }: ReadContext<readonly WireEncoding[]>,
+): readonly WireEncoding[] {
+  if (isFalse(text)) return [];
+  const encodings = new Set(previous);
+  for (const word of text.split(/[\s,]+/)) {
+    const encoding = WIRE_ENCODINGS.find((known) => known === word.toLowerCase());
+    if (encoding !== undefined) {
+      encodings.add(encoding);
+      continue;
+    }
+    const known = WIRE_ENCODINGS.join(", ");
+    const message = `Cannot use compression "${word}": need one of ${known}`;
+    if (from === "command line") throw new AgentError("E_USAGE", message);
+    warn(`${message}; ignoring the word`);
+  }
+  return [...encodings];
+}
+
+function showEncodings(encodings: readonly WireEncoding[]): string {
+  return encodings.length === 0 ? "no" : encodings.join(" ");
+}
+
+function isFalse(text: string): boolean {
+  try {
+    return !parseBoolean(text);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * DATA objects of one file: finds the one that holds a payload or appends it.
+ * HOT: guarded by scripts/bench/writer.ts.
+ */
+import { jenkins } from "../bytes/lookup3.ts";
+import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
+import { AgentError } from "../errors.ts";
+import { nextArrayCapacity, type Arena } from "./arena.ts";
+import { DataIndex } from "./data-index.ts";
+import { bucketOf, type FieldTable } from "./field-table.ts";
+import {
+  DATA,
+  ENTRY_ARRAY,
+  HASH_ITEM,
+  HASH_ITEM_SIZE,
+  OBJECT,
+  OBJECT_FLAGS_COMPRESSION,
+  ObjectFlag,
+  ObjectType,
+} from "./format.ts";
+
+/** Items from which an array is worth having in memory. */
+const LONG_ARRAY = 64;
+
+export interface DataTableOptions {
+  arena: Arena;
+  fields: FieldTable;
+  /** The file id when the file's hash is keyed. */
+  key: Uint8Array | undefined;
+  itemsOffset: number;
+  buckets: number;
+  /** DATA objects in the file. */
+  count: number;
+  chainDepth: number;
+  /** zstd for payloads from this size on; undefined = never. */
+  compressThresholdBytes: number | undefined;
+  /** The file is new: a payload that the index does not know is not in the file either. */
+  fresh: boolean;
+}
+
+export class DataTable {
+  readonly index = new DataIndex();
+  count: number;
+  chainDepth: number;
+  /** Most slots of the index looked at for one payload: grows when somebody crafts colliding payloads. */
+  probesMax = 0;
+  readonly buckets: number;
+  readonly #arena: Arena;
+  readonly #fields: FieldTable;
+  readonly #key: Uint8Array | undefined;
+  readonly #itemsOffset: number;
+  readonly #compressThreshold: number;
+  readonly #payloadStart: number;
+  readonly #fresh: boolean;
+  /** Objects in each bucket, up to 255; in a reopened file of the buckets walked so far. */
+  readonly #bucketLength: Uint8Array;
+  #changed: number[] = [];
+
+  constructor(options: DataTableOptions) {
+    this.#arena = options.arena;
+    this.#fields = options.fields;
+    this.#key = options.key;
+    this.#itemsOffset = options.itemsOffset;
+    this.buckets = options.buckets;
+    this.count = options.count;
+    this.chainDepth = options.chainDepth;
+    this.#compressThreshold = options.compressThresholdBytes ?? Number.POSITIVE_INFINITY;
+    this.#payloadStart = options.arena.compact ? DATA.compactPayload : DATA.regularPayload;
+    this.#fresh = options.fresh;
+    this.#bucketLength = new Uint8Array(options.buckets);
+  }
+
+  /** Whether record `guess` holds exactly bytes[start .. end). */
+  holds(guess: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const { index } = this;
+    if (index.payloadSize[guess] !== end - start) return false;
+    if (index.compressed[guess] === 1) return this.#holdsCompressed(guess, bytes, start, end);
+    return this.#arena.file.equals(index.offset[guess]! + this.#payloadStart, bytes, start, end);
+  }
+
+  /**
+   * The record of the payload bytes[start .. end), appended if the file does not have it.
+   * `jenkins` must hold its hash.
+   */
+  findOrAppend(bytes: Uint8Array, start: number, end: number, nameLength: number): number {
+    const { low, high } = jenkins;
+    const { index } = this;
+    let probes = 0;
+    for (let slot = index.slotOf(low, high); ; slot = index.nextSlot(slot)) {
+      const record = index.recordAt(slot);
+      if (record < 0) break;
+      probes++;
+      if (index.hashLow[record] !== low || index.hashHigh[record] !== high) continue;
+      if (this.holds(record, bytes, start, end)) return record;
+    }
+    if (probes > this.probesMax) this.probesMax = probes;
+    return this.#findInFileOrAppend(bytes, start, end, nameLength, low, high);
+  }
+
+  /** Adds an entry to the list of those that hold `record`'s payload. */
+  linkEntry(record: number, entryOffset: number): void {
+    const { index } = this;
+    const { file, arrayItemSize } = this.#arena;
+    const entries = index.entries[record]!;
+    if (entries === 0) {
+      file.set32(index.offset[record]! + DATA.entryOffset, entryOffset);
+    } else {
+      let used = index.arrayUsed[record]!;
+      if (used === index.arrayCapacity[record]) {
+        this.#extendArrays(record, entries - 1);
+        used = 0;
+      }
+      const item = index.arrayOffset[record]! + ENTRY_ARRAY.items + used * arrayItemSize;
+      // The pages of a long array are written again soon; a short one may not be seen for long.
+      if (index.arrayCapacity[record]! > LONG_ARRAY) file.set32(item, entryOffset);
+      else file.poke32(item, entryOffset);
+      index.arrayUsed[record] = used + 1;
+    }
+    index.entries[record] = entries + 1;
+    if (index.changed[record] === 1) return;
+    index.changed[record] = 1;
+    this.#changed.push(record);
+  }
+
+  /** Hands what changed to the file, before it is flushed. */
+  writeChanges(): void {
+    const { index } = this;
+    const { file, compact } = this.#arena;
+    for (const record of this.#changed) {
+      const offset = index.offset[record]!;
+      file.poke32(offset + DATA.entries, index.entries[record]!);
+      if (compact && index.arrayOffset[record] !== 0) {
+        file.poke32(offset + DATA.tailEntryArrayOffset, index.arrayOffset[record]!);
+        file.poke32(offset + DATA.tailEntryArrayEntries, index.arrayUsed[record]!);
+      }
+      index.changed[record] = 0;
+    }
+    this.#changed = [];
+  }
+
+  #extendArrays(record: number, items: number): void {
+    const { index } = this;
+    const capacity = nextArrayCapacity(items, index.arrayCapacity[record]!);
+    const array = this.#arena.allocateEntryArray(capacity);
+    const last = index.arrayOffset[record]!;
+    if (last === 0) {
+      this.#arena.file.poke32(index.offset[record]! + DATA.entryArrayOffset, array);
+    } else {
+      this.#arena.file.poke32(last + ENTRY_ARRAY.nextEntryArrayOffset, array);
+    }
+    index.arrayOffset[record] = array;
+    index.arrayCapacity[record] = capacity;
+  }
+
+  #findInFileOrAppend(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nameLength: number,
+    low: number,
+    high: number,
+  ): number {
+    let storedLow = low;
+    let storedHigh = high;
+    if (this.#key !== undefined) {
+      hashSiphash24(this.#key, bytes, start, end);
+      storedLow = siphash.low;
+      storedHigh = siphash.high;
+    }
+    const bucket = bucketOf(storedLow, storedHigh, this.buckets);
+    if (!this.#fresh) {
+      const found = this.#findInFile(bucket, storedLow, storedHigh, bytes, start, end);
+      if (found !== 0) return this.#remember(found, low, high, end - start);
+    }
+    const offset = this.#append(bytes, start, end, storedLow, storedHigh);
+    this.#linkBucket(bucket, offset);
+    this.#fields.link(bytes, start, start + nameLength, offset);
+    this.count++;
+    const record = this.index.add(low, high, offset, end - start);
+    if (this.#arena.file.get32(offset) >>> 8 !== 0) this.index.compressed[record] = 1;
+    return record;
+  }
+
+  /** Walks a bucket of a reopened file. 0 = not there. */
+  #findInFile(
+    bucket: number,
+    low: number,
+    high: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): number {
+    const { file } = this.#arena;
+    let depth = 0;
+    let offset = file.get32(this.#itemsOffset + bucket * HASH_ITEM_SIZE + HASH_ITEM.head);
+    while (offset !== 0) {
+      const sameHash =
+        file.get32(offset + DATA.hash) === low >>> 0 &&
+        file.get32(offset + DATA.hash + 4) === high >>> 0;
+      if (sameHash && this.#payloadEquals(offset, bytes, start, end)) return offset;
+      const next = file.get32(offset + DATA.nextHashOffset);
+      if (next !== 0 && next <= offset) {
+        throw new AgentError("E_JOURNAL_CORRUPT", "Cannot follow hash chain: it does not rise", { offset });
+      }
+      offset = next;
+      depth++;
+    }
+    this.#bucketLength[bucket] = Math.min(depth, 255);
+    return 0;
+  }
+
+  #payloadEquals(offset: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const { file } = this.#arena;
+    const stored = file.get32(offset + OBJECT.size) - this.#payloadStart;
+    if ((file.get32(offset) >>> 8) & OBJECT_FLAGS_COMPRESSION) {
+      return equalBytes(this.#decompress(offset), bytes, start, end);
+    }
+    return stored === end - start && file.equals(offset + this.#payloadStart, bytes, start, end);
+  }
+
+  #holdsCompressed(record: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return equalBytes(this.#decompress(this.index.offset[record]!), bytes, start, end);
+  }
+
+  #decompress(offset: number): Uint8Array {
+    const { file } = this.#arena;
+    const stored = file.get32(offset + OBJECT.size) - this.#payloadStart;
+    return Bun.zstdDecompressSync(file.copyOut(offset + this.#payloadStart, stored));
+  }
+
+  /** Takes a DATA object of a reopened file into the index. */
+  #remember(offset: number, low: number, high: number, payloadSize: number): number {
+    const { index } = this;
+    const { file, compact, arrayItemSize } = this.#arena;
+    const record = index.add(low, high, offset, payloadSize);
+    index.entries[record] = file.get32(offset + DATA.entries);
+    index.compressed[record] = file.get32(offset) >>> 8 === 0 ? 0 : 1;
+    let array = file.get32(offset + DATA.entryArrayOffset);
+    let used = Math.max(0, index.entries[record]! - 1);
+    const tail = compact ? file.get32(offset + DATA.tailEntryArrayOffset) : 0;
+    if (tail !== 0) {
+      array = tail;
+      used = file.get32(offset + DATA.tailEntryArrayEntries);
+    }
+    while (array !== 0) {
+      const capacity = (file.get32(array + OBJECT.size) - ENTRY_ARRAY.items) / arrayItemSize;
+      index.arrayOffset[record] = array;
+      index.arrayCapacity[record] = capacity;
+      index.arrayUsed[record] = Math.min(used, capacity);
+      if (used <= capacity) break;
+      used -= capacity;
+      array = file.get32(array + ENTRY_ARRAY.nextEntryArrayOffset);
+    }
+    return record;
+  }
+
+  #append(bytes: Uint8Array, start: number, end: number, low: number, high: number): number {
+    const { file } = this.#arena;
+    let source = bytes;
+    let from = start;
+    let to = end;
+    let flags = 0;
+    if (end - start >= this.#compressThreshold) {
+      const compressed = Bun.zstdCompressSync(bytes.subarray(start, end), { level: 3 });
+      if (compressed.length < end - start) {
+        source = compressed;
+        from = 0;
+        to = compressed.length;
+        flags = ObjectFlag.zstd;
+      }
+    }
+    const offset = this.#arena.allocate(ObjectType.data, flags, this.#payloadStart + to - from);
+    file.set32(offset + DATA.hash, low);
+    file.set32(offset + DATA.hash + 4, high);
+    file.copyIn(offset + this.#payloadStart, source, from, to);
+    return offset;
+  }
+
+  #linkBucket(bucket: number, offset: number): void {
+    const { file } = this.#arena;
+    const item = this.#itemsOffset + bucket * HASH_ITEM_SIZE;
+    const tail = file.get32(item + HASH_ITEM.tail);
+    if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
+    else file.poke32(tail + DATA.nextHashOffset, offset);
+    file.set32(item + HASH_ITEM.tail, offset);
+    const length = Math.min(255, this.#bucketLength[bucket]! + 1);
+    this.#bucketLength[bucket] = length;
+    if (length - 1 > this.chainDepth) this.chainDepth = length - 1;
+  }
+}
+
+function equalBytes(stored: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (stored.length !== end - start) return false;
+  for (let i = 0; i < stored.length; i++) if (stored[i] !== bytes[start + i]) return false;
+  return true;
+}
+

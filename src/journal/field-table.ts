@@ -1,0 +1,132 @@
+/** FIELD objects of one file: a name each, and the newest DATA object with that name. */
+import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
+import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
+import type { Arena } from "./arena.ts";
+import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, OBJECT, ObjectType } from "./format.ts";
+
+interface FieldRecord {
+  name: Uint8Array;
+  offset: number;
+  headDataOffset: number;
+  changed: boolean;
+}
+
+export class FieldTable {
+  count: number;
+  chainDepth: number;
+  readonly buckets: number;
+  readonly #arena: Arena;
+  readonly #itemsOffset: number;
+  /** undefined = unkeyed (Jenkins). */
+  readonly #key: Uint8Array | undefined;
+  /** By a cheap hash of the name; names are few, so the lists are short. */
+  readonly #known = new Map<number, FieldRecord[]>();
+  readonly #changed: FieldRecord[] = [];
+
+  constructor(
+    arena: Arena,
+    key: Uint8Array | undefined,
+    itemsOffset: number,
+    buckets: number,
+    count: number,
+    chainDepth: number,
+  ) {
+    this.#arena = arena;
+    this.#key = key;
+    this.#itemsOffset = itemsOffset;
+    this.buckets = buckets;
+    this.count = count;
+    this.chainDepth = chainDepth;
+  }
+
+  /** Puts a new DATA object in front of the list of its field, whose name is bytes[start .. end). */
+  link(bytes: Uint8Array, start: number, end: number, dataOffset: number): void {
+    const record = this.#find(bytes, start, end);
+    this.#arena.setNew64(dataOffset + DATA.nextFieldOffset, record.headDataOffset);
+    record.headDataOffset = dataOffset;
+    if (record.changed) return;
+    record.changed = true;
+    this.#changed.push(record);
+  }
+
+  /** Hands what changed to the file, before it is flushed. */
+  writeChanges(): void {
+    for (const record of this.#changed) {
+      this.#arena.file.poke32(record.offset + FIELD.headDataOffset, record.headDataOffset);
+      record.changed = false;
+    }
+    this.#changed.length = 0;
+  }
+
+  #find(bytes: Uint8Array, start: number, end: number): FieldRecord {
+    const key = nameKey(bytes, start, end);
+    let records = this.#known.get(key);
+    if (records === undefined) {
+      records = [];
+      this.#known.set(key, records);
+    }
+    for (const record of records) if (isName(record.name, bytes, start, end)) return record;
+    const record = this.#findInFile(bytes, start, end);
+    records.push(record);
+    return record;
+  }
+
+  #findInFile(bytes: Uint8Array, start: number, end: number): FieldRecord {
+    const { file } = this.#arena;
+    const hash = this.#hash(bytes, start, end);
+    const item = this.#itemsOffset + bucketOf(hash.low, hash.high, this.buckets) * HASH_ITEM_SIZE;
+    let tail = 0;
+    let depth = 0;
+    for (let offset = file.get32(item + HASH_ITEM.head); offset !== 0; depth++) {
+      tail = offset;
+      const size = file.get32(offset + OBJECT.size) - FIELD.payload;
+      if (size === end - start && file.equals(offset + FIELD.payload, bytes, start, end)) {
+        const headDataOffset = file.get32(offset + FIELD.headDataOffset);
+        return { name: bytes.slice(start, end), offset, headDataOffset, changed: false };
+      }
+      offset = file.get32(offset + FIELD.nextHashOffset);
+    }
+    this.chainDepth = Math.max(this.chainDepth, depth - 1);
+    const offset = this.#append(bytes, start, end, hash);
+    if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
+    else file.set32(tail + FIELD.nextHashOffset, offset);
+    file.set32(item + HASH_ITEM.tail, offset);
+    return { name: bytes.slice(start, end), offset, headDataOffset: 0, changed: false };
+  }
+
+  #append(bytes: Uint8Array, start: number, end: number, hash: { low: number; high: number }): number {
+    const { file } = this.#arena;
+    const offset = this.#arena.allocate(ObjectType.field, 0, FIELD.payload + end - start);
+    file.set32(offset + FIELD.hash, hash.low);
+    file.set32(offset + FIELD.hash + 4, hash.high);
+    file.copyIn(offset + FIELD.payload, bytes, start, end);
+    this.count++;
+    return offset;
+  }
+
+  #hash(bytes: Uint8Array, start: number, end: number): { low: number; high: number } {
+    if (this.#key === undefined) {
+      hashJenkins(bytes, start, end);
+      return jenkins;
+    }
+    hashSiphash24(this.#key, bytes, start, end);
+    return siphash;
+  }
+}
+
+/** hash % buckets for a hash of two u32 halves; exact below 2^21 buckets. */
+export function bucketOf(low: number, high: number, buckets: number): number {
+  return (((high >>> 0) % buckets) * 4294967296 + (low >>> 0)) % buckets;
+}
+
+function nameKey(bytes: Uint8Array, start: number, end: number): number {
+  let key = end - start;
+  for (let i = start; i < end; i++) key = (Math.imul(key, 31) + bytes[i]!) | 0;
+  return key;
+}
+
+function isName(name: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (name.length !== end - start) return false;
+  for (let i = 0; i < name.length; i++) if (name[i] !== bytes[start + i]) return false;
+  return true;
+}

@@ -1,0 +1,331 @@
+/**
+ * A file read and written through the page cache. Changes stay in memory until `flush()` writes them
+ * from the end of the file to its start. In a journal file everything that counts or points (hash table,
+ * DATA, older arrays) stands before what it points to, so another process that reads at the same time
+ * never follows a pointer to something not yet written. The caller writes its header last.
+ * HOT: guarded by scripts/bench/writer.ts.
+ */
+import fs from "node:fs";
+import { PAGE_SHIFT, PAGE_SIZE, type PageCache, type PageOwner } from "./page-cache.ts";
+
+const PAGE_MASK = PAGE_SIZE - 1;
+const SLOT_WORD_SHIFT = PAGE_SHIFT - 2;
+/** Largest single write; also the staging buffer shared by all files (flush is synchronous). */
+const STAGING_SIZE = 256 * 1024;
+const staging = new Uint8Array(STAGING_SIZE);
+const pokeBytes = new Uint8Array(4);
+const pokeView = new DataView(pokeBytes.buffer);
+/** Copies at least this long go to whole pages directly, past the cache. */
+const WRITE_THROUGH_MIN = 256 * 1024;
+
+export class PagedFile implements PageOwner {
+  readonly fd: number;
+  readonly #cache: PageCache;
+  readonly #bytes: Uint8Array;
+  readonly #words: Uint32Array;
+  readonly #dirty: Uint8Array;
+  readonly #used: Uint8Array;
+  /** page → slot, -1 when not in memory. */
+  #slots: Int32Array;
+  /** Pages with the dirty mark, in the order they became dirty. */
+  #dirtyList: number[] = [];
+  /** Words changed on pages that are not in memory: offset, value, offset, value … */
+  #pokes: number[] = [];
+  /** 1 = there is a poke for that page. */
+  #poked = new Uint8Array(0);
+  /** Pages from here on have never been written and read as zeros. */
+  #writtenPages: number;
+  /** Bytes of page 0 that belong to the header, which flush() leaves alone. */
+  readonly #headerSize: number;
+
+  /** @param size bytes now in the file */
+  constructor(fd: number, size: number, headerSize: number, cache: PageCache) {
+    this.fd = fd;
+    this.#cache = cache;
+    this.#bytes = cache.bytes;
+    this.#words = cache.words;
+    this.#dirty = cache.dirty;
+    this.#used = cache.used;
+    this.#headerSize = headerSize;
+    this.#writtenPages = Math.ceil(size / PAGE_SIZE);
+    this.#slots = new Int32Array(Math.max(256, this.#writtenPages + 64)).fill(-1);
+  }
+
+  get dirtyPages(): number {
+    return this.#dirtyList.length;
+  }
+
+  /** The u32 at a multiple of 4. */
+  get32(offset: number): number {
+    return this.#words[(this.#load(offset >>> PAGE_SHIFT) << SLOT_WORD_SHIFT) | ((offset & PAGE_MASK) >>> 2)]!;
+  }
+
+  set32(offset: number, value: number): void {
+    const slot = this.#loadDirty(offset >>> PAGE_SHIFT);
+    this.#words[(slot << SLOT_WORD_SHIFT) | ((offset & PAGE_MASK) >>> 2)] = value;
+  }
+
+  /** Like set32, but a page that is not in memory is not read for it: the word is written at the next flush. */
+  poke32(offset: number, value: number): void {
+    const page = offset >>> PAGE_SHIFT;
+    if (page >= this.#writtenPages || this.#slots[page]! >= 0) {
+      this.set32(offset, value);
+      return;
+    }
+    this.#pokes.push(offset, value);
+    if (page >= this.#poked.length) {
+      const grown = new Uint8Array(this.#slots.length);
+      grown.set(this.#poked);
+      this.#poked = grown;
+    }
+    this.#poked[page] = 1;
+  }
+
+  /** Copies source[start .. end) to `offset`. */
+  copyIn(offset: number, source: Uint8Array, start: number, end: number): void {
+    if (end - start >= WRITE_THROUGH_MIN) {
+      this.#writeThrough(offset, source, start, end);
+      return;
+    }
+    let from = start;
+    let to = offset;
+    while (from < end) {
+      const slot = this.#loadDirty(Math.floor(to / PAGE_SIZE));
+      const inPage = to & PAGE_MASK;
+      const count = Math.min(end - from, PAGE_SIZE - inPage);
+      copyBytes(this.#bytes, (slot << PAGE_SHIFT) + inPage, source, from, count);
+      from += count;
+      to += count;
+    }
+  }
+
+  /** Whether the file's bytes at `offset` are source[start .. end). */
+  equals(offset: number, source: Uint8Array, start: number, end: number): boolean {
+    const bytes = this.#bytes;
+    let from = start;
+    let at = offset;
+    while (from < end) {
+      const slot = this.#load(at >>> PAGE_SHIFT);
+      const inPage = at & PAGE_MASK;
+      const count = Math.min(end - from, PAGE_SIZE - inPage);
+      const base = (slot << PAGE_SHIFT) + inPage;
+      for (let i = 0; i < count; i++) if (bytes[base + i] !== source[from + i]) return false;
+      from += count;
+      at += count;
+    }
+    return true;
+  }
+
+  /** A copy of `size` bytes at `offset`. */
+  copyOut(offset: number, size: number): Uint8Array {
+    const out = new Uint8Array(size);
+    let done = 0;
+    while (done < size) {
+      const slot = this.#load((offset + done) >>> PAGE_SHIFT);
+      const inPage = (offset + done) & PAGE_MASK;
+      const count = Math.min(size - done, PAGE_SIZE - inPage);
+      const base = (slot << PAGE_SHIFT) + inPage;
+      out.set(this.#bytes.subarray(base, base + count), done);
+      done += count;
+    }
+    return out;
+  }
+
+  /**
+   * Writes everything that changed, except the header. May be repeated after it threw.
+   * @throws the runtime's error (ENOSPC, EIO …)
+   */
+  flushPages(): void {
+    const pages = this.#dirtyList.sort((a, b) => a - b);
+    const pokes = this.#takePokesDescending();
+    let poke = 0;
+    let last = pages.length - 1;
+    while (last >= 0) {
+      let first = last;
+      while (
+        first > 0 &&
+        pages[first - 1] === pages[first]! - 1 &&
+        (last - first + 2) * PAGE_SIZE <= STAGING_SIZE
+      ) {
+        first--;
+      }
+      poke = this.#writePokes(pokes, poke, pages[last]! * PAGE_SIZE);
+      this.#writeRun(pages[first]!, last - first + 1);
+      last = first - 1;
+    }
+    this.#writePokes(pokes, poke, 0);
+    for (const page of pages) this.#dirty[this.#slots[page]!] = 0;
+    this.#dirtyList = [];
+    this.#pokes = [];
+    this.#poked.fill(0);
+  }
+
+  dropPage(page: number): void {
+    this.#slots[page] = -1;
+  }
+
+  /** Gives all memory back; changes that were not flushed are lost. */
+  releasePages(): void {
+    for (let page = 0; page < this.#slots.length; page++) {
+      const slot = this.#slots[page]!;
+      if (slot >= 0) this.#cache.release(slot);
+      this.#slots[page] = -1;
+    }
+    this.#dirtyList = [];
+    this.#pokes = [];
+  }
+
+  #load(page: number): number {
+    if (page < this.#slots.length) {
+      const slot = this.#slots[page]!;
+      if (slot >= 0) {
+        this.#used[slot] = 1;
+        return slot;
+      }
+    }
+    return this.#fault(page);
+  }
+
+  #loadDirty(page: number): number {
+    const slot = this.#load(page);
+    if (this.#dirty[slot] === 0) {
+      this.#dirty[slot] = 1;
+      this.#dirtyList.push(page);
+    }
+    return slot;
+  }
+
+  #fault(page: number): number {
+    const slot = this.#cache.acquire(this, page);
+    const base = slot << PAGE_SHIFT;
+    this.#bytes.fill(0, base, base + PAGE_SIZE);
+    if (page < this.#writtenPages) {
+      try {
+        readFully(this.fd, this.#bytes, base, PAGE_SIZE, page * PAGE_SIZE);
+      } catch (error) {
+        this.#cache.release(slot);
+        throw error;
+      }
+    }
+    if (page >= this.#slots.length) this.#growSlots(page);
+    this.#slots[page] = slot;
+    this.#applyPokes(page);
+    return slot;
+  }
+
+  #growSlots(page: number): void {
+    const grown = new Int32Array(Math.max(page + 64, this.#slots.length * 2)).fill(-1);
+    grown.set(this.#slots);
+    this.#slots = grown;
+  }
+
+  /** A page that comes into memory takes the words meant for it along. */
+  #applyPokes(page: number): void {
+    const pokes = this.#pokes;
+    if (pokes.length === 0 || this.#poked[page] !== 1) return;
+    this.#poked[page] = 0;
+    let kept = 0;
+    for (let i = 0; i < pokes.length; i += 2) {
+      if (pokes[i]! >>> PAGE_SHIFT === page) {
+        this.set32(pokes[i]!, pokes[i + 1]!);
+      } else {
+        pokes[kept++] = pokes[i]!;
+        pokes[kept++] = pokes[i + 1]!;
+      }
+    }
+    pokes.length = kept;
+  }
+
+  /** [offset, value] pairs by falling offset; of several for one word the newest comes last. */
+  #takePokesDescending(): [number, number][] {
+    const pairs: [number, number][] = [];
+    for (let i = 0; i < this.#pokes.length; i += 2) {
+      pairs.push([this.#pokes[i]!, this.#pokes[i + 1]!]);
+    }
+    return pairs.sort((a, b) => b[0] - a[0]);
+  }
+
+  /** Writes pokes from index `from` on while they lie at or behind `offset`; returns the next index. */
+  #writePokes(pokes: readonly [number, number][], from: number, offset: number): number {
+    let i = from;
+    for (; i < pokes.length && pokes[i]![0] >= offset; i++) {
+      pokeView.setUint32(0, pokes[i]![1], true);
+      writeFully(this.fd, pokeBytes, 0, 4, pokes[i]![0]);
+    }
+    return i;
+  }
+
+  /** Writes `count` neighbouring pages in one call. */
+  #writeRun(first: number, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const base = this.#slots[first + i]! << PAGE_SHIFT;
+      staging.set(this.#bytes.subarray(base, base + PAGE_SIZE), i * PAGE_SIZE);
+    }
+    const skip = first === 0 ? this.#headerSize : 0;
+    writeFully(this.fd, staging, skip, count * PAGE_SIZE - skip, first * PAGE_SIZE + skip);
+    if (first + count > this.#writtenPages) this.#writtenPages = first + count;
+  }
+
+  /** A long payload: whole pages go to the file at once, the ragged ends through the cache. */
+  #writeThrough(offset: number, source: Uint8Array, start: number, end: number): void {
+    const firstWhole = Math.ceil(offset / PAGE_SIZE);
+    const head = firstWhole * PAGE_SIZE - offset;
+    const wholePages = Math.floor((end - start - head) / PAGE_SIZE);
+    const tailStart = start + head + wholePages * PAGE_SIZE;
+    for (let page = firstWhole; page < firstWhole + wholePages; page++) this.#forget(page);
+    writeFully(this.fd, source, start + head, wholePages * PAGE_SIZE, firstWhole * PAGE_SIZE);
+    this.copyIn(offset, source, start, start + head);
+    // The last, partial page lies behind what was just written: it must not be read back as zeros.
+    const writtenBefore = this.#writtenPages;
+    if (firstWhole + wholePages > writtenBefore) this.#writtenPages = firstWhole + wholePages;
+    this.copyIn((firstWhole + wholePages) * PAGE_SIZE, source, tailStart, end);
+  }
+
+  /** New space is never in memory before it is written; this guards against a page loaded ahead. */
+  #forget(page: number): void {
+    const slot = page < this.#slots.length ? this.#slots[page]! : -1;
+    if (slot < 0) return;
+    if (this.#dirty[slot] === 1) this.#dirtyList.splice(this.#dirtyList.indexOf(page), 1);
+    this.#cache.release(slot);
+    this.#slots[page] = -1;
+  }
+}
+
+/** Short copies by hand: a native call costs more than forty byte stores. */
+function copyBytes(
+  target: Uint8Array,
+  to: number,
+  source: Uint8Array,
+  from: number,
+  count: number,
+): void {
+  if (count > 96) {
+    target.set(source.subarray(from, from + count), to);
+    return;
+  }
+  for (let i = 0; i < count; i++) target[to + i] = source[from + i]!;
+}
+
+/** pread() until `length` bytes or the end of the file; what lies past the end stays as it is. */
+function readFully(fd: number, into: Uint8Array, start: number, length: number, position: number): void {
+  let done = 0;
+  while (done < length) {
+    const count = fs.readSync(fd, into, start + done, length - done, position + done);
+    if (count === 0) return;
+    done += count;
+  }
+}
+
+/** pwrite() until everything is written: a short write is how a filling disk first shows. */
+export function writeFully(
+  fd: number,
+  from: Uint8Array,
+  start: number,
+  length: number,
+  position: number,
+): void {
+  let done = 0;
+  while (done < length) {
+    done += fs.writeSync(fd, from, start + done, length - done, position + done);
+  }
+}

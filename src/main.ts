@@ -1,0 +1,3 @@
+import { main } from "./cli/root.ts";
+
+await main(process.argv0, process.argv.slice(2));

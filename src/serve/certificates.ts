@@ -1,0 +1,226 @@
+/**
+ * The server's certificate, its key, the clients' authority and its revocation lists: from files to
+ * what the TLS library takes, with errors that say which file and why.
+ */
+import { constants, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { AgentError, errnoOf, reasonOf } from "../errors.ts";
+import { parseRevocationList, type RevocationList } from "./crl.ts";
+import type { TrustSettings } from "./settings.ts";
+
+export interface CertificateFiles {
+  keyFile: string;
+  certificateFile: string;
+  trust: TrustSettings;
+}
+
+/** PEM texts, under the names the TLS library has for them. */
+export interface TlsContext {
+  key: string;
+  cert: string;
+  /** Missing: clients are not asked for a certificate. */
+  ca?: string;
+  crl?: string[];
+  secureOptions: number;
+}
+
+export interface TlsMaterial {
+  context: TlsContext;
+  revocations: readonly RevocationList[];
+  /** What works but should not stay so, one line each. */
+  warnings: readonly string[];
+}
+
+const CERTIFICATE_BLOCKS = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+const CRL_BLOCKS = /-----BEGIN X509 CRL-----([^-]+)-----END X509 CRL-----/g;
+const DAY_MS = 86_400_000;
+/** How long before its end a certificate or list is worth a warning. */
+const EXPIRY_WARNING_DAYS = 7;
+
+/** @throws AgentError E_CERT for the first thing that cannot work. */
+export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMaterial {
+  const warnings: string[] = [];
+  const key = readKey(files.keyFile, warnings);
+  const cert = readServerCertificate(files.certificateFile, key.object, files.keyFile, nowMs);
+  warnings.push(...cert.warnings);
+  const authority = readAuthority(files.trust.authority, nowMs, warnings);
+  const lists = files.trust.crlFiles.flatMap((file) => readRevocationFile(file));
+  for (const { file, list } of lists) warnings.push(...dueWarnings(file, list, nowMs));
+  const revocations = lists.map(({ list }) => list);
+  const crl = lists.map(({ pem }) => pem);
+  const context: TlsContext = {
+    key: key.pem,
+    cert: cert.pem,
+    ...(authority === undefined ? {} : { ca: authority }),
+    ...(authority === undefined || crl.length === 0 ? {} : { crl }),
+    // A resumed session would be as authorized as the first one was, whatever happened since.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+  try {
+    createSecureContext(context);
+  } catch (error) {
+    const what = `Cannot use certificate "${files.certificateFile}": ${reasonOf(error)}`;
+    throw new AgentError("E_CERT", what, { cause: error });
+  }
+  return { context, revocations, warnings };
+}
+
+/** The files `loadTlsMaterial()` reads. */
+export function certificateFileNames(files: CertificateFiles): string[] {
+  const { authority, crlFiles } = files.trust;
+  const trusted = authority === "all" ? [] : [authority];
+  return [files.keyFile, files.certificateFile, ...trusted, ...crlFiles];
+}
+
+function readKey(file: string, warnings: string[]): { pem: string; object: KeyObject } {
+  const pem = readText(file, "private key", "ServerKeyFile= or --key= must name a PEM file");
+  if (/ENCRYPTED/.test(pem)) {
+    throw new AgentError("E_CERT", `Cannot use private key "${file}": it is encrypted`, {
+      hint: `Store it without a passphrase: openssl pkey -in "${file}" -out KEY, mode 0600`,
+    });
+  }
+  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(pem)) {
+    throw new AgentError("E_CERT", `Cannot use private key "${file}": no PEM private key in it`, {
+      hint: "ServerKeyFile= and ServerCertificateFile= may be swapped",
+    });
+  }
+  if ((statSync(file).mode & 0o007) !== 0) {
+    warnings.push(`Private key "${file}" is accessible to everybody, need mode 0640 or stricter`);
+  }
+  try {
+    return { pem, object: createPrivateKey(pem) };
+  } catch (error) {
+    const what = `Cannot use private key "${file}": ${reasonOf(error)}`;
+    throw new AgentError("E_CERT", what, { cause: error });
+  }
+}
+
+function readServerCertificate(
+  file: string,
+  key: KeyObject,
+  keyFile: string,
+  nowMs: number,
+): { pem: string; warnings: string[] } {
+  const hint = "ServerCertificateFile= or --cert= must name a PEM file";
+  const { pem, certificates } = readCertificates(file, "certificate", hint);
+  const leaf = certificates[0];
+  if (leaf?.checkPrivateKey(key) !== true) {
+    throw new AgentError(
+      "E_CERT",
+      `Cannot use certificate "${file}": it does not belong to the private key "${keyFile}"`,
+      { hint: "Where the file holds a chain, the server's own certificate has to come first" },
+    );
+  }
+  const warnings: string[] = [];
+  const starts = Date.parse(leaf.validFrom);
+  if (starts > nowMs) warnings.push(`Certificate "${file}" is not valid before ${leaf.validFrom}`);
+  warnings.push(...expiryWarnings(`Certificate "${file}"`, Date.parse(leaf.validTo), nowMs));
+  return { pem, warnings };
+}
+
+/** PEM of the clients' authority, or undefined when clients are not checked. */
+function readAuthority(file: string, nowMs: number, warnings: string[]): string | undefined {
+  if (file === "all") return undefined;
+  const hint = 'TrustedCertificateFile= or --trust= must name a PEM file, or be "all"';
+  const { pem, certificates } = readCertificates(file, "trusted certificate", hint);
+  for (const certificate of certificates) {
+    const what = `Trusted certificate ${JSON.stringify(certificate.subject)} of "${file}"`;
+    warnings.push(...expiryWarnings(what, Date.parse(certificate.validTo), nowMs));
+  }
+  return pem;
+}
+
+function readCertificates(
+  file: string,
+  what: string,
+  hint: string,
+): { pem: string; certificates: X509Certificate[] } {
+  const text = readText(file, what, hint);
+  const blocks = text.match(CERTIFICATE_BLOCKS);
+  if (blocks === null) {
+    throw new AgentError("E_CERT", `Cannot use ${what} "${file}": no PEM certificate in it`, {
+      hint,
+    });
+  }
+  try {
+    const certificates = blocks.map((block) => new X509Certificate(block));
+    return { pem: `${blocks.join("\n")}\n`, certificates };
+  } catch (error) {
+    const message = `Cannot use ${what} "${file}": ${reasonOf(error)}`;
+    throw new AgentError("E_CERT", message, { cause: error });
+  }
+}
+
+interface RevocationFile {
+  file: string;
+  list: RevocationList;
+  pem: string;
+}
+
+function readRevocationFile(file: string): RevocationFile[] {
+  const bytes = readBytes(
+    file,
+    "revocation list",
+    "CRLFile= or --crl= must name a PEM or DER file",
+  );
+  const ders = revocationDers(bytes);
+  if (ders.length === 0) {
+    throw new AgentError("E_CERT", `Cannot use revocation list "${file}": it is empty`);
+  }
+  return ders.map((der) => {
+    try {
+      return { file, list: parseRevocationList(der), pem: pemOf(der) };
+    } catch (error) {
+      const what = `Cannot use revocation list "${file}": ${reasonOf(error)}`;
+      const hint = "It must hold X.509 revocation lists, in PEM or DER";
+      throw new AgentError("E_CERT", what, { hint, cause: error });
+    }
+  });
+}
+
+function revocationDers(bytes: Buffer): Buffer[] {
+  // DER starts with a SEQUENCE; "0", its tag in ASCII, starts no PEM file.
+  if (bytes[0] === 0x30) return [bytes];
+  const blocks = bytes.toString("latin1").matchAll(CRL_BLOCKS);
+  return [...blocks].map(([, base64 = ""]) => Buffer.from(base64, "base64"));
+}
+
+function pemOf(der: Buffer): string {
+  const lines = der.toString("base64").replace(/.{64}/g, "$&\n").trimEnd();
+  return `-----BEGIN X509 CRL-----\n${lines}\n-----END X509 CRL-----\n`;
+}
+
+/**
+ * A list past its next update says nothing reliable: the TLS library then refuses all clients of
+ * that authority, as everywhere. Hence the early warning.
+ */
+function dueWarnings(file: string, list: RevocationList, nowMs: number): string[] {
+  if (list.nextUpdateMs === undefined) return [];
+  const warnings = expiryWarnings(`Revocation list "${file}"`, list.nextUpdateMs, nowMs);
+  if (list.nextUpdateMs > nowMs) return warnings;
+  return warnings.map((line) => `${line}: every client is refused until it is renewed`);
+}
+
+function expiryWarnings(what: string, endMs: number, nowMs: number): string[] {
+  const days = Math.floor(Math.abs(endMs - nowMs) / DAY_MS);
+  const end = new Date(endMs).toISOString();
+  if (endMs <= nowMs) return [`${what} expired at ${end}`];
+  return days < EXPIRY_WARNING_DAYS ? [`${what} expires at ${end}`] : [];
+}
+
+function readText(file: string, what: string, hint: string): string {
+  return readBytes(file, what, hint).toString("latin1");
+}
+
+function readBytes(file: string, what: string, hint: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const problem = errnoOf(error) === "ENOENT" ? "no such file" : reasonOf(error);
+    throw new AgentError("E_CERT", `Cannot read ${what} "${file}": ${problem}`, {
+      hint,
+      cause: error,
+    });
+  }
+}

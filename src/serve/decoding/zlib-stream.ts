@@ -1,0 +1,76 @@
+/** One of node:zlib's decompressors as a decoder can use it: runs beside the event loop. */
+import type { Transform } from "node:stream";
+import { reasonOf } from "../../errors.ts";
+import type { CompressedInput } from "./compressed-input.ts";
+import type { DecodedOutput } from "./decoded-output.ts";
+
+/** Bytes the decompressor makes at a time. Small ones cost a trip through the thread pool each. */
+export const ZLIB_CHUNK_SIZE = 128 * 1024;
+
+/** The decompressors of node:zlib: `bytesWritten` counts the bytes they made use of. */
+export type Decompressor = Transform & { readonly bytesWritten: number };
+
+export class ZlibStream {
+  readonly #decompressor: Decompressor;
+  readonly #input: CompressedInput;
+  #bytesGiven = 0;
+  #failure: { error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(decompressor: Decompressor, input: CompressedInput, output: DecodedOutput) {
+    this.#decompressor = decompressor;
+    this.#input = input;
+    decompressor.on("data", (piece: Uint8Array) => {
+      try {
+        output.writeNow(piece);
+      } catch (error) {
+        this.#fail(error);
+      }
+    });
+    decompressor.on("error", (error) => this.#failToDecode(error));
+    decompressor.on("end", () => this.#wake?.());
+  }
+
+  /** Decompresses `bytes`, which are copied. Resolves when all they give is written. */
+  write(bytes: Uint8Array): Promise<void> {
+    this.#bytesGiven += bytes.length;
+    return this.#until((done) =>
+      this.#decompressor.write(bytes.slice(), (error) => {
+        if (error) this.#failToDecode(error);
+        done();
+      }),
+    );
+  }
+
+  /** @throws AgentError E_EXPORT_SYNTAX when the stream is not complete, or more than complete. */
+  async end(): Promise<void> {
+    await this.#until(() => this.#decompressor.end());
+    // Bytes after the end that do not look like a frame are dropped in silence.
+    const extra = this.#bytesGiven - this.#decompressor.bytesWritten;
+    if (extra !== 0) throw this.#input.syntaxError(`${extra} stray bytes after a frame`);
+  }
+
+  /** Frees native memory; a pending promise resolves. */
+  destroy(): void {
+    this.#decompressor.destroy();
+    this.#wake?.();
+  }
+
+  #failToDecode(error: Error): void {
+    this.#fail(this.#input.syntaxError(reasonOf(error), error));
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.destroy();
+  }
+
+  /** Resolves when `done` is called, the stream ends or is destroyed; rejects if it has failed. */
+  async #until(start: (done: () => void) => void): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      start(resolve);
+    });
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}

@@ -1,0 +1,64 @@
+/** The seams of `serve`: who delivers bytes (sources), who turns them into entries, who stores them. */
+import type { Entry } from "../journal/entry.ts";
+
+/** How one stream of entries went, so far or at its end. */
+export interface IngestCounts {
+  /** Entries that are new and stored. */
+  stored: number;
+  /** Entries recognised as stored before. */
+  duplicates: number;
+  /** Entries refused, by reason. */
+  refused: ReadonlyMap<string, number>;
+}
+
+/** Stores the entries of one sender. Made by the store; one per request or stream. */
+export interface Sink {
+  /**
+   * Takes one entry (valid only during the call).
+   * @throws AgentError E_NO_SPACE or E_IO when it cannot be stored now; the sender has to repeat it.
+   */
+  add(entry: Entry): void;
+  /** Resolves when everything added so far is on disk (fdatasync); rejects like `add` throws. */
+  commit(): Promise<void>;
+  /** Makes what was added visible to readers; no durability. */
+  publish(): void;
+  /** The stream ended. Never throws. */
+  close(): void;
+  readonly stored: number;
+  readonly duplicates: number;
+}
+
+/** Where entries go. */
+export interface SinkOpener {
+  /** @param sender name of the sender as the operator knows it: "web1", "192.0.2.7". */
+  openSink(sender: string): Sink;
+}
+
+/** One body or stream of export-format bytes from one sender, possibly compressed. */
+export interface IngestStream {
+  /**
+   * Takes the next bytes; they may be reused by the caller afterwards. Returns a promise when the
+   * caller has to pause its source until it settles.
+   * @throws AgentError (or rejects): E_NO_SPACE/E_IO (try again later), E_LIMIT (too large now),
+   * E_EXPORT_SYNTAX (the encoding is broken).
+   */
+  push(chunk: Uint8Array): Promise<void> | undefined;
+  /** End of the stream. Resolves after everything is on disk. */
+  end(): Promise<IngestResult>;
+  /** The peer went away: whole entries are kept, the rest is dropped. Never throws. */
+  abort(): void;
+}
+
+export interface IngestResult {
+  counts: IngestCounts;
+  /** Bytes of an unfinished entry at the end; 0 when the stream ended cleanly. */
+  trailingBytes: number;
+}
+
+export interface Ingest {
+  /**
+   * @param encoding the Content-Encoding in lower case, undefined for plain.
+   * @throws AgentError E_IO, E_NO_SPACE when the sender's file cannot be opened.
+   */
+  open(sender: string, encoding: string | undefined): IngestStream;
+}

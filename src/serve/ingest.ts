@@ -1,0 +1,143 @@
+/**
+ * From bytes to stored entries: decoder → export-format parser → sink, for every kind of source.
+ * HOT: guarded by scripts/bench/serve.ts.
+ */
+import { AgentError } from "../errors.ts";
+import type { RefusalReason } from "../export-format/fields.ts";
+import { ExportParser, type ParserHandler } from "../export-format/parser.ts";
+import type { Entry } from "../journal/entry.ts";
+import type { Counters } from "./counters.ts";
+import { createDecoder, type Decoder } from "./decoding/decoder.ts";
+import type {
+  Ingest,
+  IngestCounts,
+  IngestResult,
+  IngestStream,
+  Sink,
+  SinkOpener,
+} from "./ingest-types.ts";
+import type { IngestLimits } from "./settings.ts";
+
+/** Totals since the start, for the status line. */
+export interface IngestTotals {
+  stored: number;
+  duplicates: number;
+  refused: number;
+}
+
+export class IngestPipeline implements Ingest {
+  readonly totals: IngestTotals = { stored: 0, duplicates: 0, refused: 0 };
+  /** Bytes held by all streams together: unfinished entries and decoder windows. */
+  heldBytes = 0;
+  readonly limits: IngestLimits;
+  readonly counters: Counters;
+  readonly #sinks: SinkOpener;
+
+  constructor(sinks: SinkOpener, limits: IngestLimits, counters: Counters) {
+    this.#sinks = sinks;
+    this.limits = limits;
+    this.counters = counters;
+  }
+
+  open(sender: string, encoding: string | undefined): IngestStream {
+    return new Stream(this, this.#sinks.openSink(sender), sender, encoding ?? "");
+  }
+}
+
+class Stream implements IngestStream, ParserHandler {
+  readonly #pipeline: IngestPipeline;
+  readonly #sink: Sink;
+  readonly #sender: string;
+  readonly #parser: ExportParser;
+  readonly #decoder: Decoder;
+  readonly #refused = new Map<string, number>();
+  /** This stream's part of the pipeline's sum. */
+  #heldBytes = 0;
+  #totalsTaken = { stored: 0, duplicates: 0 };
+  #closed = false;
+
+  constructor(pipeline: IngestPipeline, sink: Sink, sender: string, encoding: string) {
+    this.#pipeline = pipeline;
+    this.#sink = sink;
+    this.#sender = sender;
+    const { entryFieldsMax, fieldSizeMax, entrySizeMax } = pipeline.limits;
+    this.#parser = new ExportParser(this, { fieldsMax: entryFieldsMax, fieldSizeMax, entrySizeMax });
+    const decoder = createDecoder(encoding, (bytes) => this.#parser.push(bytes));
+    if (decoder === undefined) {
+      sink.close();
+      throw new AgentError("E_EXPORT_SYNTAX", `Cannot decode "${encoding}": no such encoding here`);
+    }
+    this.#decoder = decoder;
+  }
+
+  onEntry(entry: Entry): void {
+    this.#sink.add(entry);
+  }
+
+  onRefused(reason: RefusalReason, offset: number, detail: string): void {
+    this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
+    this.#pipeline.totals.refused++;
+    this.#pipeline.counters.count(
+      `entry-${reason}`,
+      `Refused an entry: ${detail} sender="${this.#sender}" offset=${offset}`,
+    );
+  }
+
+  push(chunk: Uint8Array): Promise<void> | undefined {
+    const pending = this.#decoder.push(chunk);
+    if (pending === undefined) {
+      this.#account();
+      return undefined;
+    }
+    return pending.then(() => this.#account());
+  }
+
+  async end(): Promise<IngestResult> {
+    try {
+      await this.#decoder.end();
+      const trailingBytes = this.#parser.end();
+      await this.#sink.commit();
+      return { counts: this.#counts(), trailingBytes };
+    } finally {
+      this.#close();
+    }
+  }
+
+  abort(): void {
+    this.#decoder.abort();
+    this.#close();
+  }
+
+  #counts(): IngestCounts {
+    const { stored, duplicates } = this.#sink;
+    return { stored, duplicates, refused: this.#refused };
+  }
+
+  /** Keeps the sums right and the memory of all streams together within its limit. */
+  #account(): void {
+    const { totals, limits } = this.#pipeline;
+    totals.stored += this.#sink.stored - this.#totalsTaken.stored;
+    totals.duplicates += this.#sink.duplicates - this.#totalsTaken.duplicates;
+    this.#totalsTaken = { stored: this.#sink.stored, duplicates: this.#sink.duplicates };
+    const heldBytes = this.#parser.bufferedBytes + this.#decoder.heldBytes;
+    this.#pipeline.heldBytes += heldBytes - this.#heldBytes;
+    const grew = heldBytes > this.#heldBytes;
+    this.#heldBytes = heldBytes;
+    if (!grew || this.#pipeline.heldBytes <= limits.inFlightBytesMax) return;
+    throw new AgentError(
+      "E_BUSY",
+      `Cannot take more of an entry: ${this.#pipeline.heldBytes} bytes are in flight, ${limits.inFlightBytesMax} is the most`,
+      { hint: "Raise MaxInFlight= or send smaller entries at a time" },
+    );
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pipeline.totals.stored += this.#sink.stored - this.#totalsTaken.stored;
+    this.#pipeline.totals.duplicates += this.#sink.duplicates - this.#totalsTaken.duplicates;
+    this.#pipeline.heldBytes -= this.#heldBytes;
+    this.#heldBytes = 0;
+    this.#sink.close();
+  }
+}

@@ -1,0 +1,23 @@
+/** What the parts of the store share: where files go, how they are made, and the outside world. */
+import type { PageCache } from "../../journal/page-cache.ts";
+import type { JournalFileFormat } from "../../journal/writer.ts";
+
+export interface StoreEnvironment {
+  /** Directory of the journal files. */
+  directory: string;
+  format: JournalFileFormat;
+  cache: PageCache;
+  /** Size at which a file is full, from MaxFileSize=. */
+  fileSizeMaxBytes: number;
+  /** Age of a file's first entry at which it is rotated; 0 = never. */
+  fileAgeMaxUsec: number;
+  /** This machine's id: part of the sequence ids we give out ourselves. */
+  receiverId: string;
+  nowUsec(): number;
+  /** Names of the journal files of `base` in the directory. */
+  namesOf(base: string): string[];
+  /** A file was completed: time to look at the disk limits. */
+  onRotated(): void;
+  /** Something an operator should know of one file. */
+  onNotice(text: string): void;
+}

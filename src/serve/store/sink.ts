@@ -1,0 +1,67 @@
+/** The entries of one request or stream on their way into their sender's journal. */
+import { AgentError } from "../../errors.ts";
+import type { Entry } from "../../journal/entry.ts";
+import type { Sink } from "../ingest-types.ts";
+import type { SenderJournal } from "./sender-journal.ts";
+
+/** What a sink needs of the store. */
+export interface SinkOwner {
+  /** @throws AgentError E_NO_SPACE while the file system is too full to take more. */
+  requireSpace(): void;
+  /** Something was appended: publish and sync it in time. */
+  appended(journal: SenderJournal): void;
+  /** After a failure: frees space if it can. True when trying again makes sense. */
+  makeSpace(error: unknown): Promise<boolean>;
+  released(journal: SenderJournal): void;
+}
+
+export class JournalSink implements Sink {
+  stored = 0;
+  duplicates = 0;
+  readonly #journal: SenderJournal;
+  readonly #owner: SinkOwner;
+  #lossesSeen: number;
+  #closed = false;
+
+  constructor(journal: SenderJournal, owner: SinkOwner) {
+    this.#journal = journal;
+    this.#owner = owner;
+    this.#lossesSeen = journal.losses;
+    journal.sinks++;
+  }
+
+  add(entry: Entry): void {
+    this.#owner.requireSpace();
+    if (this.#journal.add(entry)) this.stored++;
+    else this.duplicates++;
+    this.#owner.appended(this.#journal);
+  }
+
+  /**
+   * Syncs all the sender's files, not only what this sink added: an entry recognised as stored may have
+   * come with a request that is not acknowledged yet.
+   */
+  async commit(): Promise<void> {
+    try {
+      await this.#journal.sync();
+    } catch (error) {
+      if (!(await this.#owner.makeSpace(error))) throw error;
+      await this.#journal.sync();
+    }
+    const { losses } = this.#journal;
+    if (losses === this.#lossesSeen) return;
+    this.#lossesSeen = losses;
+    throw new AgentError("E_IO", `Cannot acknowledge entries of "${this.#journal.base}": a file of theirs was given up`);
+  }
+
+  publish(): void {
+    this.#journal.publish();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#journal.sinks--;
+    this.#owner.released(this.#journal);
+  }
+}
