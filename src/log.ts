@@ -49,8 +49,14 @@ export function configureLog(options: LogOptions): void {
 function makeLog(options: LogOptions): ConsolaInstance {
   const level = LEVELS[options.level ?? "info"] ?? 3;
   const base = { level, stdout: process.stderr, stderr: process.stderr };
-  if (!options.journald) return createConsola(base);
-  return createConsola({ ...base, reporters: [{ log: writePrefixed }] });
+  if (options.journald) return createConsola({ ...base, reporters: [{ log: writePrefixed }] });
+  if (process.stderr.isTTY) return createConsola(base);
+  return createConsola({ ...base, reporters: [{ log: writePlain }] });
+}
+
+/** One line per event, for a file or a pipe. */
+function writePlain(entry: LogObject): void {
+  process.stderr.write(`${entry.type}: ${entry.args.map((arg) => textOf(arg)).join(" ")}\n`);
 }
 
 function writePrefixed(entry: LogObject): void {

@@ -7,17 +7,17 @@
 /** Result of the last call: low and high 32 bits, as signed or unsigned 32-bit integers. */
 export const jenkins = { low: 0, high: 0 };
 
-/** Hashes bytes[start .. end) into {@link jenkins}. */
-export function hashJenkins(bytes: Uint8Array, start: number, end: number): void {
+/** Hashes the bytes [start .. end) of `view` into {@link jenkins}. */
+export function hashJenkins(view: DataView, start: number, end: number): void {
   let length = end - start;
   let a = (0xdeadbeef + length) | 0;
   let b = a;
   let c = a;
   let i = start;
   while (length > 12) {
-    a = (a + word(bytes, i)) | 0;
-    b = (b + word(bytes, i + 4)) | 0;
-    c = (c + word(bytes, i + 8)) | 0;
+    a = (a + view.getInt32(i, true)) | 0;
+    b = (b + view.getInt32(i + 4, true)) | 0;
+    c = (c + view.getInt32(i + 8, true)) | 0;
     a = ((a - c) ^ ((c << 4) | (c >>> 28))) | 0;
     c = (c + b) | 0;
     b = ((b - a) ^ ((a << 6) | (a >>> 26))) | 0;
@@ -34,9 +34,9 @@ export function hashJenkins(bytes: Uint8Array, start: number, end: number): void
     i += 12;
   }
   if (length > 0) {
-    if (length > 8) c = (c + tail(bytes, i + 8, length - 8)) | 0;
-    if (length > 4) b = (b + tail(bytes, i + 4, length - 4)) | 0;
-    a = (a + tail(bytes, i, length)) | 0;
+    if (length > 8) c = (c + tail(view, i + 8, length - 8)) | 0;
+    if (length > 4) b = (b + tail(view, i + 4, length - 4)) | 0;
+    a = (a + tail(view, i, length)) | 0;
     c = ((c ^ b) - ((b << 14) | (b >>> 18))) | 0;
     a = ((a ^ c) - ((c << 11) | (c >>> 21))) | 0;
     b = ((b ^ a) - ((a << 25) | (a >>> 7))) | 0;
@@ -49,15 +49,11 @@ export function hashJenkins(bytes: Uint8Array, start: number, end: number): void
   jenkins.high = c;
 }
 
-function word(bytes: Uint8Array, i: number): number {
-  return bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
-}
-
 /** Up to four little-endian bytes; `length` may be larger. */
-function tail(bytes: Uint8Array, i: number, length: number): number {
-  let value = bytes[i]!;
-  if (length > 1) value |= bytes[i + 1]! << 8;
-  if (length > 2) value |= bytes[i + 2]! << 16;
-  if (length > 3) value |= bytes[i + 3]! << 24;
+function tail(view: DataView, i: number, length: number): number {
+  if (length >= 4) return view.getInt32(i, true);
+  let value = view.getUint8(i);
+  if (length > 1) value |= view.getUint8(i + 1) << 8;
+  if (length > 2) value |= view.getUint8(i + 2) << 16;
   return value;
 }

@@ -1,6 +1,6 @@
 /** `agent serve`: command line and files → settings → the server, with what a daemon needs. */
 import { statSync } from "node:fs";
-import { ExitStatus } from "../errors.ts";
+import { ExitStatus, reasonOf } from "../errors.ts";
 import { log } from "../log.ts";
 import { type LoadedConfig, loadConfig } from "../platform/config-files.ts";
 import {
@@ -65,7 +65,7 @@ async function runDaemon(
   inherited: readonly InheritedSocket[],
 ): Promise<ExitStatus | 0> {
   const signals = new ServiceSignals();
-  const notify = await openNotifier(process.env, { onError: (error) => log.warn(error) });
+  const notify = await openNotifier(process.env, { onError: onceOnly(warnOfNotify) });
   const stopWatchdog = feedWatchdog(notify, process.env, process.pid);
   try {
     return await serve(settings, {
@@ -80,6 +80,19 @@ async function runDaemon(
     await notify.close();
     signals.close();
   }
+}
+
+function warnOfNotify(error: unknown): void {
+  log.warn(`The service manager cannot be told how it goes: ${reasonOf(error)}`);
+}
+
+/** Status goes out every few seconds: one warning is enough. */
+function onceOnly(call: (error: unknown) => void): (error: unknown) => void {
+  let isCalled = false;
+  return (error) => {
+    if (!isCalled) call(error);
+    isCalled = true;
+  };
 }
 
 /** Once taken they are not announced to child processes. */

@@ -7,7 +7,7 @@
 const NEWLINE = 0x0a;
 
 /** Room of the shared scratch buffer; larger entries get a buffer of their own. */
-export const SCRATCH_SIZE = 128 * 1024;
+const SCRATCH_SIZE = 128 * 1024;
 /** Smallest buffer for an unfinished entry; one of this size is kept between entries. */
 const SMALL_SIZE = 4096;
 
@@ -88,8 +88,8 @@ export class EntryBuffer {
   }
 
   #storageFor(pending: number): Storage {
-    if (roomyFor(pending) > SMALL_SIZE)
-      return newStorage(Math.min(roomyFor(pending), this.#sizeMax));
+    const size = Math.min(roomyFor(pending), this.#sizeMax);
+    if (size > SMALL_SIZE) return newStorage(size);
     this.#small ??= newStorage(SMALL_SIZE);
     return this.#small;
   }
@@ -105,7 +105,6 @@ export class EntryBuffer {
     this.streamOffset += this.start;
     this.start = 0;
     this.end = pending;
-    if (storage.bytes.length > 0) storage.bytes[pending] = NEWLINE;
   }
 }
 

@@ -37,7 +37,7 @@ export class EntryHead {
   #monotonicUsec = 0;
   #bootId: Uint8Array = new Uint8Array(16);
   #seqnum = 0;
-  #seqnumId: Uint8Array = new Uint8Array(16);
+  readonly #seqnumId: Uint8Array = new Uint8Array(16);
   #hasSeqnumId = false;
   /** Value of the `__CURSOR` line, relative to the entry's start: bytes may move before it is read. */
   #cursorStart = 0;
@@ -127,9 +127,8 @@ export class EntryHead {
   #fillIdentity(entry: Entry, bytes: Uint8Array, entryStart: number): void {
     if (this.#hasSeqnumId && isSeqnum(this.#seqnum)) {
       entry.seqnum = this.#seqnum;
-      const previous = entry.seqnumId;
+      // Shared from now on, which does no harm: an id counts only next to a number.
       entry.seqnumId = this.#seqnumId;
-      this.#seqnumId = previous;
     } else {
       const cursorStart = entryStart + this.#cursorStart;
       const cursorEnd = entryStart + this.#cursorEnd;

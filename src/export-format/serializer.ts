@@ -3,6 +3,7 @@
  * systemd-journal-upload do. https://systemd.io/JOURNAL_EXPORT_FORMATS/
  */
 import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
+import { viewOf } from "../bytes/view.ts";
 import type { Entry } from "../journal/entry.ts";
 import { ascii, BOOT_ID_NAME, isName } from "./fields.ts";
 import { isPlainText } from "./text.ts";
@@ -85,8 +86,9 @@ function writeHead(entry: Entry, target: Uint8Array, offset: number): number {
 function writeCursor(entry: Entry, target: Uint8Array, offset: number): number {
   let low = 0;
   let high = 0;
+  const view = viewOf(entry.bytes);
   for (let i = 0; i < entry.fieldCount; i++) {
-    hashJenkins(entry.bytes, entry.fieldStart[i]!, entry.fieldEnd[i]!);
+    hashJenkins(view, entry.fieldStart[i]!, entry.fieldEnd[i]!);
     low ^= jenkins.low;
     high ^= jenkins.high;
   }

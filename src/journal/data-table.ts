@@ -4,9 +4,10 @@
  */
 import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
+import { viewOf } from "../bytes/view.ts";
 import { AgentError } from "../errors.ts";
 import { nextArrayCapacity, type Arena } from "./arena.ts";
-import { DataIndex } from "./data-index.ts";
+import { DataIndex, RECORD } from "./data-index.ts";
 import { bucketOf, type FieldTable } from "./field-table.ts";
 import {
   DATA,
@@ -70,90 +71,95 @@ export class DataTable {
     this.#bucketLength = new Uint8Array(options.buckets);
   }
 
-  /** Whether record `guess` holds exactly bytes[start .. end). */
-  holds(guess: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const { index } = this;
-    if (index.payloadSize[guess] !== end - start) return false;
-    if (index.compressed[guess] === 1) return this.#holdsCompressed(guess, bytes, start, end);
-    return this.#arena.file.equals(index.offset[guess]! + this.#payloadStart, bytes, start, end);
+  /** Whether record `guess` holds exactly [start .. end) of `view`. */
+  holds(guess: number, view: DataView, start: number, end: number): boolean {
+    const { words } = this.index;
+    if (words[guess + RECORD.payloadSize] !== end - start) return false;
+    const offset = words[guess + RECORD.offset]! >>> 0;
+    if (words[guess + RECORD.isCompressed] === 1) {
+      return equalBytes(this.#decompress(offset), view, start, end);
+    }
+    return this.#arena.file.equals(offset + this.#payloadStart, view, start, end);
   }
 
   /**
-   * The record of the payload bytes[start .. end), appended if the file does not have it.
+   * The record of the payload [start .. end) of `view`, appended if the file does not have it.
    * `jenkins` must hold its hash.
    */
-  findOrAppend(bytes: Uint8Array, start: number, end: number, nameLength: number): number {
+  findOrAppend(view: DataView, start: number, end: number, nameLength: number): number {
     const { low, high } = jenkins;
     const { index } = this;
+    const { words } = index;
     let probes = 0;
     for (let slot = index.slotOf(low, high); ; slot = index.nextSlot(slot)) {
       const record = index.recordAt(slot);
       if (record < 0) break;
       probes++;
-      if (index.hashLow[record] !== low || index.hashHigh[record] !== high) continue;
-      if (this.holds(record, bytes, start, end)) return record;
+      if (words[record + RECORD.hashLow] !== low || words[record + RECORD.hashHigh] !== high) continue;
+      if (this.holds(record, view, start, end)) return record;
     }
     if (probes > this.probesMax) this.probesMax = probes;
-    return this.#findInFileOrAppend(bytes, start, end, nameLength, low, high);
+    return this.#findInFileOrAppend(view, start, end, nameLength, low, high);
   }
 
   /** Adds an entry to the list of those that hold `record`'s payload. */
   linkEntry(record: number, entryOffset: number): void {
-    const { index } = this;
+    const { words } = this.index;
     const { file, arrayItemSize } = this.#arena;
-    const entries = index.entries[record]!;
+    const entries = words[record + RECORD.entries]!;
     if (entries === 0) {
-      file.set32(index.offset[record]! + DATA.entryOffset, entryOffset);
+      file.set32((words[record + RECORD.offset]! >>> 0) + DATA.entryOffset, entryOffset);
     } else {
-      let used = index.arrayUsed[record]!;
-      if (used === index.arrayCapacity[record]) {
+      let used = words[record + RECORD.arrayUsed]!;
+      if (used === words[record + RECORD.arrayCapacity]) {
         this.#extendArrays(record, entries - 1);
         used = 0;
       }
-      const item = index.arrayOffset[record]! + ENTRY_ARRAY.items + used * arrayItemSize;
+      const item = (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
       // The pages of a long array are written again soon; a short one may not be seen for long.
-      if (index.arrayCapacity[record]! > LONG_ARRAY) file.set32(item, entryOffset);
+      if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
       else file.poke32(item, entryOffset);
-      index.arrayUsed[record] = used + 1;
+      words[record + RECORD.arrayUsed] = used + 1;
     }
-    index.entries[record] = entries + 1;
-    if (index.changed[record] === 1) return;
-    index.changed[record] = 1;
+    words[record + RECORD.entries] = entries + 1;
+    if (words[record + RECORD.isChanged] === 1) return;
+    words[record + RECORD.isChanged] = 1;
     this.#changed.push(record);
   }
 
   /** Hands what changed to the file, before it is flushed. */
   writeChanges(): void {
-    const { index } = this;
+    const { words } = this.index;
     const { file, compact } = this.#arena;
     for (const record of this.#changed) {
-      const offset = index.offset[record]!;
-      file.poke32(offset + DATA.entries, index.entries[record]!);
-      if (compact && index.arrayOffset[record] !== 0) {
-        file.poke32(offset + DATA.tailEntryArrayOffset, index.arrayOffset[record]!);
-        file.poke32(offset + DATA.tailEntryArrayEntries, index.arrayUsed[record]!);
+      const offset = words[record + RECORD.offset]! >>> 0;
+      file.poke32(offset + DATA.entries, words[record + RECORD.entries]!);
+      const array = words[record + RECORD.arrayOffset]! >>> 0;
+      if (compact && array !== 0) {
+        file.poke32(offset + DATA.tailEntryArrayOffset, array);
+        file.poke32(offset + DATA.tailEntryArrayEntries, words[record + RECORD.arrayUsed]!);
       }
-      index.changed[record] = 0;
+      words[record + RECORD.isChanged] = 0;
     }
     this.#changed = [];
   }
 
   #extendArrays(record: number, items: number): void {
-    const { index } = this;
-    const capacity = nextArrayCapacity(items, index.arrayCapacity[record]!);
+    const { words } = this.index;
+    const capacity = nextArrayCapacity(items, words[record + RECORD.arrayCapacity]!);
     const array = this.#arena.allocateEntryArray(capacity);
-    const last = index.arrayOffset[record]!;
+    const last = words[record + RECORD.arrayOffset]! >>> 0;
     if (last === 0) {
-      this.#arena.file.poke32(index.offset[record]! + DATA.entryArrayOffset, array);
+      this.#arena.file.poke32((words[record + RECORD.offset]! >>> 0) + DATA.entryArrayOffset, array);
     } else {
       this.#arena.file.poke32(last + ENTRY_ARRAY.nextEntryArrayOffset, array);
     }
-    index.arrayOffset[record] = array;
-    index.arrayCapacity[record] = capacity;
+    words[record + RECORD.arrayOffset] = array;
+    words[record + RECORD.arrayCapacity] = capacity;
   }
 
   #findInFileOrAppend(
-    bytes: Uint8Array,
+    view: DataView,
     start: number,
     end: number,
     nameLength: number,
@@ -163,21 +169,21 @@ export class DataTable {
     let storedLow = low;
     let storedHigh = high;
     if (this.#key !== undefined) {
-      hashSiphash24(this.#key, bytes, start, end);
+      hashSiphash24(this.#key, view, start, end);
       storedLow = siphash.low;
       storedHigh = siphash.high;
     }
     const bucket = bucketOf(storedLow, storedHigh, this.buckets);
     if (!this.#fresh) {
-      const found = this.#findInFile(bucket, storedLow, storedHigh, bytes, start, end);
+      const found = this.#findInFile(bucket, storedLow, storedHigh, view, start, end);
       if (found !== 0) return this.#remember(found, low, high, end - start);
     }
-    const offset = this.#append(bytes, start, end, storedLow, storedHigh);
+    const offset = this.#append(view, start, end, storedLow, storedHigh);
     this.#linkBucket(bucket, offset);
-    this.#fields.link(bytes, start, start + nameLength, offset);
+    this.#fields.link(view, start, start + nameLength, offset);
     this.count++;
     const record = this.index.add(low, high, offset, end - start);
-    if (this.#arena.file.get32(offset) >>> 8 !== 0) this.index.compressed[record] = 1;
+    if (this.#isCompressed(offset)) this.index.words[record + RECORD.isCompressed] = 1;
     return record;
   }
 
@@ -186,7 +192,7 @@ export class DataTable {
     bucket: number,
     low: number,
     high: number,
-    bytes: Uint8Array,
+    view: DataView,
     start: number,
     end: number,
   ): number {
@@ -195,9 +201,9 @@ export class DataTable {
     let offset = file.get32(this.#itemsOffset + bucket * HASH_ITEM_SIZE + HASH_ITEM.head);
     while (offset !== 0) {
       const sameHash =
-        file.get32(offset + DATA.hash) === low >>> 0 &&
-        file.get32(offset + DATA.hash + 4) === high >>> 0;
-      if (sameHash && this.#payloadEquals(offset, bytes, start, end)) return offset;
+        (file.get32(offset + DATA.hash) | 0) === low &&
+        (file.get32(offset + DATA.hash + 4) | 0) === high;
+      if (sameHash && this.#payloadEquals(offset, view, start, end)) return offset;
       const next = file.get32(offset + DATA.nextHashOffset);
       if (next !== 0 && next <= offset) {
         throw new AgentError("E_JOURNAL_CORRUPT", "Cannot follow hash chain: it does not rise", { offset });
@@ -209,17 +215,17 @@ export class DataTable {
     return 0;
   }
 
-  #payloadEquals(offset: number, bytes: Uint8Array, start: number, end: number): boolean {
+  #payloadEquals(offset: number, view: DataView, start: number, end: number): boolean {
     const { file } = this.#arena;
     const stored = file.get32(offset + OBJECT.size) - this.#payloadStart;
-    if ((file.get32(offset) >>> 8) & OBJECT_FLAGS_COMPRESSION) {
-      return equalBytes(this.#decompress(offset), bytes, start, end);
+    if (this.#isCompressed(offset)) {
+      return equalBytes(this.#decompress(offset), view, start, end);
     }
-    return stored === end - start && file.equals(offset + this.#payloadStart, bytes, start, end);
+    return stored === end - start && file.equals(offset + this.#payloadStart, view, start, end);
   }
 
-  #holdsCompressed(record: number, bytes: Uint8Array, start: number, end: number): boolean {
-    return equalBytes(this.#decompress(this.index.offset[record]!), bytes, start, end);
+  #isCompressed(offset: number): boolean {
+    return ((this.#arena.file.get32(offset + OBJECT.type) >>> 8) & OBJECT_FLAGS_COMPRESSION) !== 0;
   }
 
   #decompress(offset: number): Uint8Array {
@@ -230,13 +236,14 @@ export class DataTable {
 
   /** Takes a DATA object of a reopened file into the index. */
   #remember(offset: number, low: number, high: number, payloadSize: number): number {
-    const { index } = this;
     const { file, compact, arrayItemSize } = this.#arena;
-    const record = index.add(low, high, offset, payloadSize);
-    index.entries[record] = file.get32(offset + DATA.entries);
-    index.compressed[record] = file.get32(offset) >>> 8 === 0 ? 0 : 1;
+    const record = this.index.add(low, high, offset, payloadSize);
+    const { words } = this.index;
+    const entries = file.get32(offset + DATA.entries);
+    words[record + RECORD.entries] = entries;
+    if (this.#isCompressed(offset)) words[record + RECORD.isCompressed] = 1;
     let array = file.get32(offset + DATA.entryArrayOffset);
-    let used = Math.max(0, index.entries[record]! - 1);
+    let used = Math.max(0, entries - 1);
     const tail = compact ? file.get32(offset + DATA.tailEntryArrayOffset) : 0;
     if (tail !== 0) {
       array = tail;
@@ -244,9 +251,9 @@ export class DataTable {
     }
     while (array !== 0) {
       const capacity = (file.get32(array + OBJECT.size) - ENTRY_ARRAY.items) / arrayItemSize;
-      index.arrayOffset[record] = array;
-      index.arrayCapacity[record] = capacity;
-      index.arrayUsed[record] = Math.min(used, capacity);
+      words[record + RECORD.arrayOffset] = array;
+      words[record + RECORD.arrayCapacity] = capacity;
+      words[record + RECORD.arrayUsed] = Math.min(used, capacity);
       if (used <= capacity) break;
       used -= capacity;
       array = file.get32(array + ENTRY_ARRAY.nextEntryArrayOffset);
@@ -254,21 +261,21 @@ export class DataTable {
     return record;
   }
 
-  #append(bytes: Uint8Array, start: number, end: number, low: number, high: number): number {
-    const { file } = this.#arena;
-    let source = bytes;
+  #append(view: DataView, start: number, end: number, low: number, high: number): number {
+    let source = view;
     let from = start;
     let to = end;
     let flags = 0;
     if (end - start >= this.#compressThreshold) {
-      const compressed = Bun.zstdCompressSync(bytes.subarray(start, end), { level: 3 });
+      const compressed = Bun.zstdCompressSync(bytesOf(view, start, end), { level: 3 });
       if (compressed.length < end - start) {
-        source = compressed;
+        source = viewOf(compressed);
         from = 0;
         to = compressed.length;
         flags = ObjectFlag.zstd;
       }
     }
+    const { file } = this.#arena;
     const offset = this.#arena.allocate(ObjectType.data, flags, this.#payloadStart + to - from);
     file.set32(offset + DATA.hash, low);
     file.set32(offset + DATA.hash + 4, high);
@@ -289,9 +296,10 @@ export class DataTable {
   }
 }
 
-function equalBytes(stored: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  if (stored.length !== end - start) return false;
-  for (let i = 0; i < stored.length; i++) if (stored[i] !== bytes[start + i]) return false;
-  return true;
+function bytesOf(view: DataView, start: number, end: number): Uint8Array {
+  return new Uint8Array(view.buffer as ArrayBuffer, view.byteOffset + start, end - start);
 }
 
+function equalBytes(stored: Uint8Array, view: DataView, start: number, end: number): boolean {
+  return Buffer.compare(stored, bytesOf(view, start, end)) === 0;
+}

@@ -39,9 +39,9 @@ export class FieldTable {
     this.chainDepth = chainDepth;
   }
 
-  /** Puts a new DATA object in front of the list of its field, whose name is bytes[start .. end). */
-  link(bytes: Uint8Array, start: number, end: number, dataOffset: number): void {
-    const record = this.#find(bytes, start, end);
+  /** Puts a new DATA object in front of the list of its field, whose name is [start .. end) of `view`. */
+  link(view: DataView, start: number, end: number, dataOffset: number): void {
+    const record = this.#find(view, start, end);
     this.#arena.setNew64(dataOffset + DATA.nextFieldOffset, record.headDataOffset);
     record.headDataOffset = dataOffset;
     if (record.changed) return;
@@ -58,58 +58,58 @@ export class FieldTable {
     this.#changed.length = 0;
   }
 
-  #find(bytes: Uint8Array, start: number, end: number): FieldRecord {
-    const key = nameKey(bytes, start, end);
+  #find(view: DataView, start: number, end: number): FieldRecord {
+    const key = nameKey(view, start, end);
     let records = this.#known.get(key);
     if (records === undefined) {
       records = [];
       this.#known.set(key, records);
     }
-    for (const record of records) if (isName(record.name, bytes, start, end)) return record;
-    const record = this.#findInFile(bytes, start, end);
+    for (const record of records) if (isName(record.name, view, start, end)) return record;
+    const record = this.#findInFile(view, start, end);
     records.push(record);
     return record;
   }
 
-  #findInFile(bytes: Uint8Array, start: number, end: number): FieldRecord {
+  #findInFile(view: DataView, start: number, end: number): FieldRecord {
     const { file } = this.#arena;
-    const hash = this.#hash(bytes, start, end);
+    const hash = this.#hash(view, start, end);
     const item = this.#itemsOffset + bucketOf(hash.low, hash.high, this.buckets) * HASH_ITEM_SIZE;
     let tail = 0;
     let depth = 0;
     for (let offset = file.get32(item + HASH_ITEM.head); offset !== 0; depth++) {
       tail = offset;
       const size = file.get32(offset + OBJECT.size) - FIELD.payload;
-      if (size === end - start && file.equals(offset + FIELD.payload, bytes, start, end)) {
+      if (size === end - start && file.equals(offset + FIELD.payload, view, start, end)) {
         const headDataOffset = file.get32(offset + FIELD.headDataOffset);
-        return { name: bytes.slice(start, end), offset, headDataOffset, changed: false };
+        return { name: copyName(view, start, end), offset, headDataOffset, changed: false };
       }
       offset = file.get32(offset + FIELD.nextHashOffset);
     }
     this.chainDepth = Math.max(this.chainDepth, depth - 1);
-    const offset = this.#append(bytes, start, end, hash);
+    const offset = this.#append(view, start, end, hash);
     if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
     else file.set32(tail + FIELD.nextHashOffset, offset);
     file.set32(item + HASH_ITEM.tail, offset);
-    return { name: bytes.slice(start, end), offset, headDataOffset: 0, changed: false };
+    return { name: copyName(view, start, end), offset, headDataOffset: 0, changed: false };
   }
 
-  #append(bytes: Uint8Array, start: number, end: number, hash: { low: number; high: number }): number {
+  #append(view: DataView, start: number, end: number, hash: { low: number; high: number }): number {
     const { file } = this.#arena;
     const offset = this.#arena.allocate(ObjectType.field, 0, FIELD.payload + end - start);
     file.set32(offset + FIELD.hash, hash.low);
     file.set32(offset + FIELD.hash + 4, hash.high);
-    file.copyIn(offset + FIELD.payload, bytes, start, end);
+    file.copyIn(offset + FIELD.payload, view, start, end);
     this.count++;
     return offset;
   }
 
-  #hash(bytes: Uint8Array, start: number, end: number): { low: number; high: number } {
+  #hash(view: DataView, start: number, end: number): { low: number; high: number } {
     if (this.#key === undefined) {
-      hashJenkins(bytes, start, end);
+      hashJenkins(view, start, end);
       return jenkins;
     }
-    hashSiphash24(this.#key, bytes, start, end);
+    hashSiphash24(this.#key, view, start, end);
     return siphash;
   }
 }
@@ -119,14 +119,18 @@ export function bucketOf(low: number, high: number, buckets: number): number {
   return (((high >>> 0) % buckets) * 4294967296 + (low >>> 0)) % buckets;
 }
 
-function nameKey(bytes: Uint8Array, start: number, end: number): number {
+function copyName(view: DataView, start: number, end: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + start, end - start).slice();
+}
+
+function nameKey(view: DataView, start: number, end: number): number {
   let key = end - start;
-  for (let i = start; i < end; i++) key = (Math.imul(key, 31) + bytes[i]!) | 0;
+  for (let i = start; i < end; i++) key = (Math.imul(key, 31) + view.getUint8(i)) | 0;
   return key;
 }
 
-function isName(name: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+function isName(name: Uint8Array, view: DataView, start: number, end: number): boolean {
   if (name.length !== end - start) return false;
-  for (let i = 0; i < name.length; i++) if (name[i] !== bytes[start + i]) return false;
+  for (let i = 0; i < name.length; i++) if (name[i] !== view.getUint8(start + i)) return false;
   return true;
 }

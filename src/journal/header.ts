@@ -3,7 +3,7 @@
  * when it opens a file, and encode. Older systemd wrote shorter headers, so the declared
  * header_size says which fields exist: the hash table may begin right behind a short one.
  */
-import { isNullId128 } from "../bytes/id128.ts";
+import { ID128_SIZE, isNullId128 } from "../bytes/id128.ts";
 import { readUint64, writeUint64 } from "../bytes/uint64.ts";
 import { AgentError } from "../errors.ts";
 import {
@@ -181,7 +181,9 @@ function requireSignature(bytes: Uint8Array): void {
 }
 
 function decodeFirstFields(bytes: Uint8Array, view: DataView, headerSize: number): JournalHeader {
-  const id = (offset: number): Uint8Array => bytes.slice(offset, offset + 16);
+  // Not slice(): that of a Buffer would share the caller's memory.
+  const id = (offset: number): Uint8Array =>
+    new Uint8Array(bytes.subarray(offset, offset + ID128_SIZE));
   return {
     compatibleFlags: view.getUint32(HEADER.compatibleFlags, true),
     incompatibleFlags: view.getUint32(HEADER.incompatibleFlags, true),

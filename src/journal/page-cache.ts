@@ -21,7 +21,8 @@ export interface PageOwner {
 /** A bounded set of page slots with clock (second chance) replacement. Dirty pages are never taken. */
 export class PageCache {
   readonly bytes: Uint8Array;
-  readonly words: Uint32Array;
+  /** The same memory; signed, because the engine keeps numbers past 2^31 as doubles. */
+  readonly words: Int32Array;
   /** 1 = changed since last written. */
   readonly dirty: Uint8Array;
   /** 1 = used since the clock hand passed. */
@@ -38,7 +39,7 @@ export class PageCache {
   constructor(bytesMax: number = PAGE_CACHE_BYTES_DEFAULT) {
     this.#slots = Math.max(64, Math.floor(bytesMax / PAGE_SIZE));
     this.bytes = new Uint8Array(this.#slots * PAGE_SIZE);
-    this.words = new Uint32Array(this.bytes.buffer);
+    this.words = new Int32Array(this.bytes.buffer);
     this.dirty = new Uint8Array(this.#slots);
     this.used = new Uint8Array(this.#slots);
     this.#pages = new Int32Array(this.#slots);

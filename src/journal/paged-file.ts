@@ -22,7 +22,7 @@ export class PagedFile implements PageOwner {
   readonly fd: number;
   readonly #cache: PageCache;
   readonly #bytes: Uint8Array;
-  readonly #words: Uint32Array;
+  readonly #words: Int32Array;
   readonly #dirty: Uint8Array;
   readonly #used: Uint8Array;
   /** page → slot, -1 when not in memory. */
@@ -57,7 +57,8 @@ export class PagedFile implements PageOwner {
 
   /** The u32 at a multiple of 4. */
   get32(offset: number): number {
-    return this.#words[(this.#load(offset >>> PAGE_SHIFT) << SLOT_WORD_SHIFT) | ((offset & PAGE_MASK) >>> 2)]!;
+    const slot = this.#load(offset >>> PAGE_SHIFT);
+    return this.#words[(slot << SLOT_WORD_SHIFT) | ((offset & PAGE_MASK) >>> 2)]! >>> 0;
   }
 
   set32(offset: number, value: number): void {
@@ -81,8 +82,8 @@ export class PagedFile implements PageOwner {
     this.#poked[page] = 1;
   }
 
-  /** Copies source[start .. end) to `offset`. */
-  copyIn(offset: number, source: Uint8Array, start: number, end: number): void {
+  /** Copies [start .. end) of `source` to `offset`, a multiple of 8. */
+  copyIn(offset: number, source: DataView, start: number, end: number): void {
     if (end - start >= WRITE_THROUGH_MIN) {
       this.#writeThrough(offset, source, start, end);
       return;
@@ -93,23 +94,53 @@ export class PagedFile implements PageOwner {
       const slot = this.#loadDirty(Math.floor(to / PAGE_SIZE));
       const inPage = to & PAGE_MASK;
       const count = Math.min(end - from, PAGE_SIZE - inPage);
-      copyBytes(this.#bytes, (slot << PAGE_SHIFT) + inPage, source, from, count);
+      this.#copyIntoSlot((slot << PAGE_SHIFT) + inPage, source, from, count);
       from += count;
       to += count;
     }
   }
 
-  /** Whether the file's bytes at `offset` are source[start .. end). */
-  equals(offset: number, source: Uint8Array, start: number, end: number): boolean {
+  /** Short copies by hand: a native call costs more than a hundred word stores. */
+  #copyIntoSlot(base: number, source: DataView, from: number, count: number): void {
+    if (count > 512) {
+      const bytes = new Uint8Array(source.buffer, source.byteOffset + from, count);
+      this.#bytes.set(bytes, base);
+      return;
+    }
+    const words = count >>> 2;
+    const first = base >>> 2;
+    for (let i = 0; i < words; i++) {
+      this.#words[first + i] = source.getInt32(from + (i << 2), true);
+    }
+    for (let i = words << 2; i < count; i++) this.#bytes[base + i] = source.getUint8(from + i);
+  }
+
+  /** Whether the file's bytes at `offset`, a multiple of 8, are [start .. end) of `source`. */
+  equals(offset: number, source: DataView, start: number, end: number): boolean {
+    const inPage = offset & PAGE_MASK;
+    const count = end - start;
+    if (inPage + count > PAGE_SIZE) return this.#equalsAcrossPages(offset, source, start, end);
+    const base = (this.#load(offset >>> PAGE_SHIFT) << PAGE_SHIFT) + inPage;
     const bytes = this.#bytes;
+    const words = this.#words;
+    const wholeWords = count >>> 2;
+    const first = base >>> 2;
+    // From the end: what is compared mostly begins alike, with the field's name.
+    for (let i = wholeWords << 2; i < count; i++) {
+      if (bytes[base + i] !== source.getUint8(start + i)) return false;
+    }
+    for (let i = wholeWords - 1; i >= 0; i--) {
+      if (words[first + i] !== source.getInt32(start + (i << 2), true)) return false;
+    }
+    return true;
+  }
+
+  #equalsAcrossPages(offset: number, source: DataView, start: number, end: number): boolean {
     let from = start;
     let at = offset;
     while (from < end) {
-      const slot = this.#load(at >>> PAGE_SHIFT);
-      const inPage = at & PAGE_MASK;
-      const count = Math.min(end - from, PAGE_SIZE - inPage);
-      const base = (slot << PAGE_SHIFT) + inPage;
-      for (let i = 0; i < count; i++) if (bytes[base + i] !== source[from + i]) return false;
+      const count = Math.min(end - from, PAGE_SIZE - (at & PAGE_MASK));
+      if (!this.equals(at, source, from, from + count)) return false;
       from += count;
       at += count;
     }
@@ -267,13 +298,14 @@ export class PagedFile implements PageOwner {
   }
 
   /** A long payload: whole pages go to the file at once, the ragged ends through the cache. */
-  #writeThrough(offset: number, source: Uint8Array, start: number, end: number): void {
+  #writeThrough(offset: number, source: DataView, start: number, end: number): void {
     const firstWhole = Math.ceil(offset / PAGE_SIZE);
     const head = firstWhole * PAGE_SIZE - offset;
     const wholePages = Math.floor((end - start - head) / PAGE_SIZE);
     const tailStart = start + head + wholePages * PAGE_SIZE;
     for (let page = firstWhole; page < firstWhole + wholePages; page++) this.#forget(page);
-    writeFully(this.fd, source, start + head, wholePages * PAGE_SIZE, firstWhole * PAGE_SIZE);
+    const bytes = new Uint8Array(source.buffer, source.byteOffset + start + head, wholePages * PAGE_SIZE);
+    writeFully(this.fd, bytes, 0, bytes.length, firstWhole * PAGE_SIZE);
     this.copyIn(offset, source, start, start + head);
     // The last, partial page lies behind what was just written: it must not be read back as zeros.
     const writtenBefore = this.#writtenPages;
@@ -289,21 +321,6 @@ export class PagedFile implements PageOwner {
     this.#cache.release(slot);
     this.#slots[page] = -1;
   }
-}
-
-/** Short copies by hand: a native call costs more than forty byte stores. */
-function copyBytes(
-  target: Uint8Array,
-  to: number,
-  source: Uint8Array,
-  from: number,
-  count: number,
-): void {
-  if (count > 96) {
-    target.set(source.subarray(from, from + count), to);
-    return;
-  }
-  for (let i = 0; i < count; i++) target[to + i] = source[from + i]!;
 }
 
 /** pread() until `length` bytes or the end of the file; what lies past the end stays as it is. */

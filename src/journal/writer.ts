@@ -6,8 +6,10 @@
 import fs from "node:fs";
 import { ID128_SIZE } from "../bytes/id128.ts";
 import { hashJenkins } from "../bytes/lookup3.ts";
+import { viewOf } from "../bytes/view.ts";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import { Arena, nextArrayCapacity } from "./arena.ts";
+import { NO_RECORD, RECORD } from "./data-index.ts";
 import { DataTable } from "./data-table.ts";
 import { ENTRY_FIELDS_MAX, type Entry } from "./entry.ts";
 import { FieldTable } from "./field-table.ts";
@@ -89,7 +91,8 @@ export class JournalWriter {
   #tailArrayUsed: number;
   #tailArrayCapacity: number;
   #tailEntryOffset: number;
-  #previousFirst = -1;
+  /** The record of the last entry's first field. */
+  #firstRecord = NO_RECORD;
   #unpublished = false;
   /** Changes written with pwrite() but not yet known to be on disk. */
   #unsynced = true;
@@ -308,6 +311,9 @@ export class JournalWriter {
     this.#unpublished = true;
   }
 
+  /** The last entry's bytes and a view on them: a source reuses its buffer. */
+  #viewed: Uint8Array = new Uint8Array(0);
+  #view: DataView = viewOf(this.#viewed);
   #xorLow = 0;
   #xorHigh = 0;
 
@@ -317,31 +323,29 @@ export class JournalWriter {
     const { index } = data;
     const offsets = this.#scratchOffsets;
     const records = this.#scratchRecords;
-    const { bytes, fieldStart, fieldEnd, nameLength } = entry;
+    const view = this.#viewOf(entry.bytes);
+    const { fieldStart, fieldEnd, nameLength } = entry;
     let count = 0;
     let xorLow = 0;
     let xorHigh = 0;
-    let previous = -1;
+    let record = NO_RECORD;
+    // Entries of one machine repeat the same fields in the same order: guess before hashing.
+    let guess = this.#firstRecord;
     for (let i = 0; i < entry.fieldCount; i++) {
       const start = fieldStart[i]!;
       const end = fieldEnd[i]!;
-      // Entries of one machine repeat the same fields in the same order: guess before hashing.
-      let record = previous < 0 ? this.#previousFirst : index.successor[previous]!;
-      if (record < 0 || !data.holds(record, bytes, start, end)) {
-        const guess = record;
-        hashJenkins(bytes, start, end);
-        record = data.findOrAppend(bytes, start, end, nameLength[i]!);
-        if (previous < 0) this.#previousFirst = record;
-        else index.successor[previous] = record;
-        // A new value of the same field is mostly followed by what followed the old one.
-        if (guess >= 0 && index.successor[record]! < 0) {
-          index.successor[record] = index.successor[guess]!;
-        }
+      const previous = record;
+      record = guess;
+      if (guess === NO_RECORD || !data.holds(guess, view, start, end)) {
+        hashJenkins(view, start, end);
+        record = data.findOrAppend(view, start, end, nameLength[i]!);
+        this.#learn(previous, guess, record);
       }
-      previous = record;
-      xorLow ^= index.hashLow[record]!;
-      xorHigh ^= index.hashHigh[record]!;
-      const offset = index.offset[record]!;
+      const { words } = index;
+      guess = words[record + RECORD.successor]!;
+      xorLow ^= words[record + RECORD.hashLow]!;
+      xorHigh ^= words[record + RECORD.hashHigh]!;
+      const offset = words[record + RECORD.offset]! >>> 0;
       let at = count - 1;
       while (at >= 0 && offsets[at]! > offset) at--;
       if (at >= 0 && offsets[at] === offset) continue;
@@ -358,6 +362,25 @@ export class JournalWriter {
     return count;
   }
 
+  #viewOf(bytes: Uint8Array): DataView {
+    if (bytes !== this.#viewed) {
+      this.#viewed = bytes;
+      this.#view = viewOf(bytes);
+    }
+    return this.#view;
+  }
+
+  /** Remembers what really came behind `previous`, where `guess` was expected. */
+  #learn(previous: number, guess: number, record: number): void {
+    const { words } = this.#data.index;
+    if (previous === NO_RECORD) this.#firstRecord = record;
+    else words[previous + RECORD.successor] = record;
+    // A new value of the same field is mostly followed by what followed the old one.
+    if (guess !== NO_RECORD && words[record + RECORD.successor] === NO_RECORD) {
+      words[record + RECORD.successor] = words[guess + RECORD.successor]!;
+    }
+  }
+
   #writeEntry(entry: Entry, seqnum: number, count: number): number {
     const arena = this.#arena;
     const file = this.#file;
@@ -366,7 +389,9 @@ export class JournalWriter {
     arena.setNew64(offset + ENTRY.seqnum, seqnum);
     arena.setNew64(offset + ENTRY.realtime, entry.realtimeUsec);
     arena.setNew64(offset + ENTRY.monotonic, entry.monotonicUsec);
-    file.copyIn(offset + ENTRY.bootId, entry.bootId, 0, ID128_SIZE);
+    for (let i = 0; i < ID128_SIZE; i += 4) {
+      file.set32(offset + ENTRY.bootId + i, wordOf(entry.bootId, i));
+    }
     file.set32(offset + ENTRY.xorHash, this.#xorLow);
     file.set32(offset + ENTRY.xorHash + 4, this.#xorHigh);
     const offsets = this.#scratchOffsets;
@@ -602,6 +627,10 @@ function requireAppendable(path: string, header: JournalHeader, format: JournalF
     isKeyed === format.keyedHash &&
     isZstd === (format.compressThresholdBytes !== undefined);
   if (!sameFormat) refuse("its format is not the configured one");
+}
+
+function wordOf(bytes: Uint8Array, i: number): number {
+  return bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
 }
 
 function endOfTail(file: PagedFile, tailObjectOffset: number): number {

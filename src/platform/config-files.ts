@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { errnoOf, reasonOf } from "../errors.ts";
 
 /** One `Key=value` line, not judged yet: keys and sections may be unknown. */
-export interface Assignment {
+interface Assignment {
   file: string;
   /** Counted from 1; of a continued line, where it begins. */
   line: number;
@@ -17,14 +17,14 @@ export interface Assignment {
   value: string;
 }
 
-export interface SectionHeader {
+interface SectionHeader {
   file: string;
   line: number;
   section: string;
 }
 
 /** What is wrong with a file. Never fatal: the rest of the configuration still holds. */
-export interface ConfigProblem {
+interface ConfigProblem {
   file: string;
   line: number | undefined;
   message: string;

@@ -5,7 +5,7 @@
 import { constants, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
-import { AgentError, errnoOf, reasonOf } from "../errors.ts";
+import { AgentError, type AgentErrorDetails, errnoOf, reasonOf } from "../errors.ts";
 import { parseRevocationList, type RevocationList } from "./crl.ts";
 import type { TrustSettings } from "./settings.ts";
 
@@ -60,8 +60,7 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   try {
     createSecureContext(context);
   } catch (error) {
-    const what = `Cannot use certificate "${files.certificateFile}": ${reasonOf(error)}`;
-    throw new AgentError("E_CERT", what, { cause: error });
+    throw unusable("certificate", files.certificateFile, reasonOf(error), { cause: error });
   }
   return { context, revocations, warnings };
 }
@@ -76,14 +75,12 @@ export function certificateFileNames(files: CertificateFiles): string[] {
 function readKey(file: string, warnings: string[]): { pem: string; object: KeyObject } {
   const pem = readText(file, "private key", "ServerKeyFile= or --key= must name a PEM file");
   if (/ENCRYPTED/.test(pem)) {
-    throw new AgentError("E_CERT", `Cannot use private key "${file}": it is encrypted`, {
-      hint: `Store it without a passphrase: openssl pkey -in "${file}" -out KEY, mode 0600`,
-    });
+    const hint = `Store it without a passphrase: openssl pkey -in "${file}" -out KEY, mode 0600`;
+    throw unusable("private key", file, "it is encrypted", { hint });
   }
   if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(pem)) {
-    throw new AgentError("E_CERT", `Cannot use private key "${file}": no PEM private key in it`, {
-      hint: "ServerKeyFile= and ServerCertificateFile= may be swapped",
-    });
+    const hint = "ServerKeyFile= and ServerCertificateFile= may be swapped";
+    throw unusable("private key", file, "no PEM private key in it", { hint });
   }
   if ((statSync(file).mode & 0o007) !== 0) {
     warnings.push(`Private key "${file}" is accessible to everybody, need mode 0640 or stricter`);
@@ -91,8 +88,7 @@ function readKey(file: string, warnings: string[]): { pem: string; object: KeyOb
   try {
     return { pem, object: createPrivateKey(pem) };
   } catch (error) {
-    const what = `Cannot use private key "${file}": ${reasonOf(error)}`;
-    throw new AgentError("E_CERT", what, { cause: error });
+    throw unusable("private key", file, reasonOf(error), { cause: error });
   }
 }
 
@@ -106,11 +102,9 @@ function readServerCertificate(
   const { pem, certificates } = readCertificates(file, "certificate", hint);
   const leaf = certificates[0];
   if (leaf?.checkPrivateKey(key) !== true) {
-    throw new AgentError(
-      "E_CERT",
-      `Cannot use certificate "${file}": it does not belong to the private key "${keyFile}"`,
-      { hint: "Where the file holds a chain, the server's own certificate has to come first" },
-    );
+    const hint = "Where the file holds a chain, the server's own certificate has to come first";
+    const problem = `it does not belong to the private key "${keyFile}"`;
+    throw unusable("certificate", file, problem, { hint });
   }
   const warnings: string[] = [];
   const starts = Date.parse(leaf.validFrom);
@@ -136,19 +130,13 @@ function readCertificates(
   what: string,
   hint: string,
 ): { pem: string; certificates: X509Certificate[] } {
-  const text = readText(file, what, hint);
-  const blocks = text.match(CERTIFICATE_BLOCKS);
-  if (blocks === null) {
-    throw new AgentError("E_CERT", `Cannot use ${what} "${file}": no PEM certificate in it`, {
-      hint,
-    });
-  }
+  const blocks = readText(file, what, hint).match(CERTIFICATE_BLOCKS);
+  if (blocks === null) throw unusable(what, file, "no PEM certificate in it", { hint });
   try {
     const certificates = blocks.map((block) => new X509Certificate(block));
     return { pem: `${blocks.join("\n")}\n`, certificates };
   } catch (error) {
-    const message = `Cannot use ${what} "${file}": ${reasonOf(error)}`;
-    throw new AgentError("E_CERT", message, { cause: error });
+    throw unusable(what, file, reasonOf(error), { cause: error });
   }
 }
 
@@ -159,22 +147,14 @@ interface RevocationFile {
 }
 
 function readRevocationFile(file: string): RevocationFile[] {
-  const bytes = readBytes(
-    file,
-    "revocation list",
-    "CRLFile= or --crl= must name a PEM or DER file",
-  );
-  const ders = revocationDers(bytes);
-  if (ders.length === 0) {
-    throw new AgentError("E_CERT", `Cannot use revocation list "${file}": it is empty`);
-  }
+  const hint = "CRLFile= or --crl= must name a file of X.509 revocation lists, PEM or DER";
+  const ders = revocationDers(readBytes(file, "revocation list", hint));
+  if (ders.length === 0) throw unusable("revocation list", file, "no list in it", { hint });
   return ders.map((der) => {
     try {
       return { file, list: parseRevocationList(der), pem: pemOf(der) };
     } catch (error) {
-      const what = `Cannot use revocation list "${file}": ${reasonOf(error)}`;
-      const hint = "It must hold X.509 revocation lists, in PEM or DER";
-      throw new AgentError("E_CERT", what, { hint, cause: error });
+      throw unusable("revocation list", file, reasonOf(error), { hint, cause: error });
     }
   });
 }
@@ -218,9 +198,15 @@ function readBytes(file: string, what: string, hint: string): Buffer {
     return readFileSync(file);
   } catch (error) {
     const problem = errnoOf(error) === "ENOENT" ? "no such file" : reasonOf(error);
-    throw new AgentError("E_CERT", `Cannot read ${what} "${file}": ${problem}`, {
-      hint,
-      cause: error,
-    });
+    throw unusable(what, file, problem, { hint, cause: error });
   }
+}
+
+function unusable(
+  what: string,
+  file: string,
+  problem: string,
+  details: AgentErrorDetails,
+): AgentError {
+  return new AgentError("E_CERT", `Cannot use ${what} "${file}": ${problem}`, details);
 }

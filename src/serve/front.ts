@@ -56,10 +56,10 @@ export interface Front {
   readonly addresses: Readonly<Record<Protocol, readonly string[]>>;
   readonly connectionCount: number;
   /**
-   * Resolves when nothing can come any more: after `stop()`, or when there is no listener but only
+   * False when nothing can come any more: no listener is left, or there never was one but only
    * connections the service manager accepted (Accept=yes), and they have ended.
    */
-  readonly finished: Promise<void>;
+  readonly isActive: boolean;
   /** What was refused or cut, by reason. */
   counts(): ReadonlyMap<string, number>;
   /**
@@ -91,8 +91,6 @@ export async function startFront(options: FrontOptions): Promise<Front> {
 
 class NetworkFront implements Front {
   readonly addresses: Record<Protocol, string[]> = { https: [], http: [], raw: [] };
-  readonly finished: Promise<void>;
-  readonly #resolveFinished: () => void;
   readonly #options: FrontOptions;
   readonly #places: Places;
   readonly #counters: Counters;
@@ -107,19 +105,16 @@ class NetworkFront implements Front {
 
   constructor(options: FrontOptions) {
     this.#options = options;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.finished = promise;
-    this.#resolveFinished = resolve;
     this.#places = new Places(options.limits);
-    this.#counters = new Counters({ warn: (line) => log.warn(line), nowMs: monotonicMs });
+    this.#counters = new Counters({ warn: (line): void => log.warn(line), nowMs: monotonicMs });
     this.#context = {
       ingest: options.ingest,
       limits: options.limits,
       announcedEncodings: options.announcedEncodings,
       counters: this.#counters,
-      wallMs: () => Date.now(),
+      wallMs: Date.now,
       nowMs: monotonicMs,
-      reportBug: (error) => log.error(error),
+      reportBug: (error): void => log.error(error),
     };
     const { handshakeTimeoutMs, stalledTimeoutMs } = options.limits;
     const sweepMs = Math.min(SWEEP_MS_MAX, handshakeTimeoutMs / 4, stalledTimeoutMs / 4);
@@ -141,6 +136,10 @@ class NetworkFront implements Front {
 
   get connectionCount(): number {
     return this.#http.size + this.#raw.size;
+  }
+
+  get isActive(): boolean {
+    return this.connectionCount > 0 || this.#listeners.some((listener) => !listener.isConnection);
   }
 
   counts(): ReadonlyMap<string, number> {
@@ -177,7 +176,6 @@ class NetworkFront implements Front {
     clearInterval(this.#sweepTimer);
     for (const connection of [...this.#http]) connection.terminate();
     this.#counters.flush();
-    this.#resolveFinished();
   }
 
   async #listen(
@@ -290,9 +288,7 @@ class NetworkFront implements Front {
 
   #leave(place: Place): void {
     this.#places.leave(place);
-    if (this.connectionCount > 0) return;
-    this.#onEmpty?.();
-    if (this.#listeners.every((listener) => listener.isConnection)) this.#resolveFinished();
+    if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
   async #emptied(timeoutMs: number): Promise<void> {

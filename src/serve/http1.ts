@@ -167,6 +167,10 @@ export class RequestParser {
   #takeLine(): string | HttpEvent | undefined {
     const chunk = this.#chunk;
     const start = this.#index;
+    // A TLS hello sent to a plain port may hold no LF: it is answered now, not when time is up.
+    if (this.#state === "request-line" && this.#partialSize === 0 && isBinary(chunk[start])) {
+      return this.#malformed(400, "Bad request line.");
+    }
     const lf = chunk.indexOf(LF, start);
     const end = lf === -1 ? chunk.length : lf + 1;
     const isChunkLine = this.#state === "chunk-line" || this.#state === "chunk-data-end";
@@ -178,10 +182,6 @@ export class RequestParser {
     this.#index = end;
     let line = chunk.subarray(start, end);
     if (lf === -1) {
-      // A TLS hello sent to a plain port holds no LF: it is answered now, not when time is up.
-      if (this.#state === "request-line" && this.#partialSize === 0 && isBinary(line[0])) {
-        return this.#malformed(400, "Bad request line.");
-      }
       this.#keepPartial(line);
       return undefined;
     }

@@ -329,7 +329,8 @@ describe("resolveServeSettings()", () => {
 });
 
 describe("listViolations()", () => {
-  function violationsOf(argv: string[], inheritedCount: number | undefined = 0): string[] {
+  function violationsOf(argv: string[], count: number | "unknown" = 0): string[] {
+    const inheritedCount = count === "unknown" ? undefined : count;
     const { settings, line } = resolveFrom("", argv);
     return listViolations(settings, { line, inheritedCount }).map((error) => error.message);
   }
@@ -346,7 +347,7 @@ describe("listViolations()", () => {
     expect(
       violationsOf(["--listen-raw=1234", "--listen-https=1", "--trust=all", "-o", dir.path]),
     ).toEqual([]);
-    expect(violationsOf(["-o", dir.path], undefined)).toEqual([]);
+    expect(violationsOf(["-o", dir.path], "unknown")).toEqual([]);
   });
 
   test("goes in systemd-journal-remote's order", () => {

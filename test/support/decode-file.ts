@@ -20,5 +20,7 @@ for (let i = 0; i < Number(repeat); i++) {
 }
 await decoder?.end();
 clearInterval(timer);
-const peakRssBytes = process.resourceUsage().maxRSS * 1024;
+// Not resourceUsage().maxRSS, which begins with the peak of the parent.
+const status = await Bun.file("/proc/self/status").text();
+const peakRssBytes = Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 console.log(JSON.stringify({ decodedBytes, pieceMax, heldMax, turns, peakRssBytes }));

@@ -5,6 +5,8 @@ export interface EncodedBody {
   encoding: string;
   body: Uint8Array;
   raw: Uint8Array;
+  /** Number of proper, non-empty prefixes of the body at which it might have ended. */
+  endings: number;
 }
 
 /** Random numbers in [0, 1) that are the same in every run. */
@@ -50,7 +52,8 @@ export function noise(size: number, seed = 1): Uint8Array {
 export function pipe(command: readonly string[], input: Uint8Array): Uint8Array {
   const { stdout, stderr, exitCode } = Bun.spawnSync([...command], { stdin: input });
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: exit ${exitCode}: ${stderr}`);
-  return stdout;
+  // A plain array: the slice() of a Buffer would not copy.
+  return new Uint8Array(stdout);
 }
 
 /**
@@ -94,82 +97,89 @@ export function encodePieces(
   return concat(pieces);
 }
 
-const XZ_PIECE = ["xz", "-c", "--check=none"];
-
 /** One body for each way of using a format, of a text of about `size` bytes. */
 export function encodedBodies(size: number): EncodedBody[] {
   const raw = exportText(size);
-  const third = Math.ceil(raw.length / 3);
   const random = noise(Math.min(size, 200_000));
-  const empty = new Uint8Array(0);
-  const zeros = new Uint8Array(size);
-  const zstd = (...options: string[]) => pipe(["zstd", "-c", ...options], raw);
-  const xz = (...options: string[]) => pipe(["xz", "-c", ...options], raw);
-  const gzip = (...options: string[]) => pipe(["gzip", "-c", ...options], raw);
-  const skippable = Uint8Array.of(0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0, 1, 2, 3, 4, 5);
-  const sizedZstd = (piece: Uint8Array) =>
-    pipe(["zstd", "-c", `--stream-size=${piece.length}`], piece);
-  const make = (encoding: string, name: string, body: Uint8Array, of = raw) => ({
-    encoding,
-    name: `${encoding}, ${name}`,
-    body,
-    raw: of,
-  });
   return [
-    make("zstd", "of unknown size", zstd()),
-    make("zstd", "of known size", sizedZstd(raw)),
-    make("zstd", "without checksum", zstd("--no-check")),
-    make("zstd", "long window, best", zstd("--long=26", "-19")),
-    make("zstd", "noise", pipe(["zstd", "-c"], random), random),
-    make("zstd", "zeros", sizedZstd(zeros), zeros),
-    make("zstd", "an empty frame", sizedZstd(empty), empty),
-    make("zstd", "pieces of known size", encodePieces(raw, third, sizedZstd)),
-    make(
-      "zstd",
-      "skippable frames around others",
-      concat([skippable, zstd(), skippable, sizedZstd(raw), skippable]),
-      concat([raw, raw]),
-    ),
+    ...zstdBodies(raw, random),
+    ...xzBodies(raw, random),
+    ...gzipBodies(raw, random),
+    ...lz4Bodies(raw, random),
+  ];
+}
+
+function describeBody(name: string, body: Uint8Array, raw: Uint8Array, endings = 0): EncodedBody {
+  return { name, encoding: name.slice(0, name.indexOf(",")), body, raw, endings };
+}
+
+const EMPTY = new Uint8Array(0);
+
+function zstdBodies(raw: Uint8Array, random: Uint8Array): EncodedBody[] {
+  const third = Math.ceil(raw.length / 3);
+  const zeros = new Uint8Array(raw.length);
+  const zstd = (of: Uint8Array, ...options: string[]) => pipe(["zstd", "-c", ...options], of);
+  const sized = (of: Uint8Array) => zstd(of, `--stream-size=${of.length}`);
+  const skippable = Uint8Array.of(0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0, 1, 2, 3, 4, 5);
+  const mixed = concat([skippable, zstd(raw), skippable, sized(raw), skippable]);
+  return [
+    describeBody("zstd, of unknown size", zstd(raw), raw),
+    describeBody("zstd, of known size", sized(raw), raw),
+    describeBody("zstd, without checksum", zstd(raw, "--no-check"), raw),
+    describeBody("zstd, long window, best", zstd(raw, "--long=26", "-9"), raw),
+    describeBody("zstd, noise", zstd(random), random),
+    describeBody("zstd, zeros", sized(zeros), zeros),
+    describeBody("zstd, an empty frame", sized(EMPTY), EMPTY),
+    describeBody("zstd, pieces", encodePieces(raw, third, sized), raw, 2),
+    describeBody("zstd, skippable frames around others", mixed, concat([raw, raw]), 4),
+  ];
+}
+
+function xzBodies(raw: Uint8Array, random: Uint8Array): EncodedBody[] {
+  const third = Math.ceil(raw.length / 3);
+  const zeros = new Uint8Array(raw.length);
+  const xz = (of: Uint8Array, ...options: string[]) => pipe(["xz", "-c", "-1", ...options], of);
+  const withoutCheck = (of: Uint8Array) => xz(of, "--check=none");
+  const padded = concat([xz(raw), new Uint8Array(8), withoutCheck(raw), new Uint8Array(4)]);
+  return [
     ...["none", "crc32", "crc64", "sha256"].map((check) =>
-      make("xz", `check ${check}`, xz(`--check=${check}`)),
+      describeBody(`xz, check ${check}`, xz(raw, `--check=${check}`), raw),
     ),
-    make("xz", "best", xz("-9e")),
-    make("xz", "several blocks", xz(`--block-size=${third}`)),
-    make("xz", "block sizes in headers", xz("-T2", `--block-size=${third}`)),
-    make("xz", "small ring, odd properties", xz("--lzma2=dict=4KiB,lc=1,lp=3,pb=4")),
-    make("xz", "no literal contexts", xz("--lzma2=dict=6KiB,lc=0,lp=0,pb=0")),
-    make("xz", "noise", pipe(["xz", "-c"], random), random),
-    make("xz", "zeros", pipe(["xz", "-c"], zeros), zeros),
-    make("xz", "an empty stream", pipe(["xz", "-c"], empty), empty),
-    make(
-      "xz",
-      "pieces",
-      encodePieces(raw, third, (piece) => pipe(XZ_PIECE, piece)),
-    ),
-    make(
-      "xz",
-      "padding between and after streams",
-      concat([xz(), new Uint8Array(8), xz("--check=none"), new Uint8Array(4)]),
-      concat([raw, raw]),
-    ),
-    make("gzip", "one member", gzip()),
-    make("gzip", "best", gzip("-9")),
-    make("gzip", "noise", pipe(["gzip", "-c"], random), random),
-    make("gzip", "an empty member", pipe(["gzip", "-c"], empty), empty),
-    make(
-      "gzip",
-      "members",
-      encodePieces(raw, third, (piece) => pipe(["gzip", "-c"], piece)),
-    ),
-    make("lz4", "pieces", encodePieces(raw, Math.min(third, 65_524), lz4Piece)),
-    make(
-      "lz4",
-      "best",
-      encodePieces(raw, 4 * 1024 * 1024, (piece) => lz4Piece(piece, "-12")),
-    ),
-    make("lz4", "noise", lz4Piece(random), random),
-    make("lz4", "zeros", encodePieces(zeros, 4 * 1024 * 1024, lz4Piece), zeros),
-    make("lz4", "empty pieces", concat([lz4Piece(empty), lz4Piece(raw), lz4Piece(empty)])),
-    make("identity", "text", raw),
+    describeBody("xz, best", xz(raw, "-9"), raw),
+    describeBody("xz, several blocks", xz(raw, `--block-size=${third}`), raw),
+    describeBody("xz, sizes in block headers", xz(raw, "-T2", `--block-size=${third}`), raw),
+    describeBody("xz, small ring", xz(raw, "--lzma2=preset=1,dict=4KiB,lc=1,lp=3,pb=4"), raw),
+    describeBody("xz, no contexts", xz(raw, "--lzma2=preset=1,dict=6KiB,lc=0,lp=0,pb=0"), raw),
+    describeBody("xz, noise", xz(random), random),
+    describeBody("xz, zeros", xz(zeros), zeros),
+    describeBody("xz, an empty stream", xz(EMPTY), EMPTY),
+    describeBody("xz, pieces", encodePieces(raw, third, withoutCheck), raw, 2),
+    describeBody("xz, padding between and after streams", padded, concat([raw, raw]), 4),
+  ];
+}
+
+function gzipBodies(raw: Uint8Array, random: Uint8Array): EncodedBody[] {
+  const gzip = (of: Uint8Array, ...options: string[]) => pipe(["gzip", "-c", ...options], of);
+  const pieces = encodePieces(raw, Math.ceil(raw.length / 3), (piece) => gzip(piece));
+  return [
+    describeBody("gzip, one member", gzip(raw), raw),
+    describeBody("gzip, best", gzip(raw, "-9"), raw),
+    describeBody("gzip, noise", gzip(random), random),
+    describeBody("gzip, an empty member", gzip(EMPTY), EMPTY),
+    describeBody("gzip, pieces", pieces, raw, 2),
+  ];
+}
+
+function lz4Bodies(raw: Uint8Array, random: Uint8Array): EncodedBody[] {
+  const zeros = new Uint8Array(raw.length);
+  const third = Math.ceil(raw.length / 3);
+  const withEmpty = concat([lz4Piece(EMPTY), lz4Piece(raw), lz4Piece(EMPTY)]);
+  return [
+    describeBody("lz4, fast", lz4Piece(raw), raw),
+    describeBody("lz4, best", lz4Piece(raw, "-12"), raw),
+    describeBody("lz4, noise", lz4Piece(random), random),
+    describeBody("lz4, zeros", lz4Piece(zeros), zeros),
+    describeBody("lz4, pieces", encodePieces(raw, third, lz4Piece), raw, 2),
+    describeBody("lz4, empty pieces", withEmpty, raw, 2),
   ];
 }

@@ -13,7 +13,7 @@ export type GatewayAct =
 
 export interface GatewayRequestSeen {
   target: string;
-  headers: Record<string, string>;
+  headers: Headers;
   /** CN of the client certificate. */
   client: string | undefined;
 }
@@ -93,11 +93,11 @@ export class FakeGateway {
 
   #answer(socket: net.Socket, head: string, client: string | undefined): void {
     const [requestLine = "", ...lines] = head.split("\r\n\r\n")[0]?.split("\r\n") ?? [];
-    const headers = Object.fromEntries(
-      lines.map((line) => [
-        line.slice(0, line.indexOf(":")).toLowerCase(),
-        line.slice(line.indexOf(":") + 1).trim(),
-      ]),
+    const headers = new Headers(
+      lines.map((line): [string, string] => {
+        const colon = line.indexOf(":");
+        return [line.slice(0, colon), line.slice(colon + 1).trim()];
+      }),
     );
     this.requests.push({ target: requestLine.split(" ")[1] ?? "", headers, client });
     const act = this.acts.shift() ?? this.otherwise;
@@ -112,7 +112,7 @@ export class FakeGateway {
     socket.write(
       "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.fdo.journal\r\nTransfer-Encoding: chunked\r\n\r\n",
     );
-    const from = this.#firstEntry(headers["range"]);
+    const from = this.#firstEntry(headers.get("range"));
     if (typeof act === "object") {
       const text = this.#text(from).slice(0, act.cutAfterBytes);
       socket.write(chunked(text), () => socket.destroy());
@@ -123,8 +123,8 @@ export class FakeGateway {
     }
   }
 
-  #firstEntry(range: string | undefined): number {
-    if (range === undefined) return this.head;
+  #firstEntry(range: string | null): number {
+    if (range === null) return this.head;
     for (let seqnum = this.head; seqnum <= this.tail; seqnum++) {
       if (range === `entries=${cursorOf(seqnum)}`) return seqnum;
     }

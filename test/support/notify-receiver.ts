@@ -6,16 +6,17 @@ const SCRIPT = `
 import json, socket, sys
 address, count = sys.argv[1], int(sys.argv[2])
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-receiver.settimeout(20)
 receiver.bind("\\0" + address[1:] if address.startswith("@") else address)
 print("ready", flush=True)
 received = []
-while len(received) < count:
+while True:
     text = receiver.recv(65536).decode()
-    # systemd-notify(1) ends with a barrier that the service manager answers by closing it.
-    if text != "BARRIER=1":
-        received.append(text)
-print(json.dumps(received), flush=True)
+    # systemd-notify(1) ends with a barrier: its answer is that the descriptor sent along is closed.
+    if text == "BARRIER=1":
+        continue
+    received.append(text)
+    if len(received) == count:
+        print(json.dumps(received), flush=True)
 `;
 
 /** What a service manager would read: python3 stands in, since Bun has no such sockets. */

@@ -29,7 +29,7 @@ import {
 } from "../format.ts";
 import { NO_SLOT, WINDOW_SIZE } from "./file-window.ts";
 import { hashPayload, payloadHash } from "./payload.ts";
-import type { Buckets, EntryStamp, Scan } from "./scan.ts";
+import type { Buckets, Scan } from "./scan.ts";
 
 /** Longest field name that is told apart from others; systemd allows 64. */
 const NAME_SIZE_MAX = 256;
@@ -86,21 +86,25 @@ function scanObject(scan: Scan, offset: number, end: number): number {
 function scanByType(scan: Scan, offset: number, type: number, flags: number, size: number): void {
   switch (type) {
     case ObjectType.data:
-      return scanData(scan, offset, size, flags & OBJECT_FLAGS_COMPRESSION);
+      scanData(scan, offset, size, flags & OBJECT_FLAGS_COMPRESSION);
+      break;
     case ObjectType.field:
-      return scanField(scan, offset, size);
+      scanField(scan, offset, size);
+      break;
     case ObjectType.entry:
-      return scanEntry(scan, offset, size);
+      scanEntry(scan, offset, size);
+      break;
     case ObjectType.dataHashTable:
       scan.dataBuckets = scanHashTable(scan, offset, size, "data", scan.dataBuckets);
-      return;
+      break;
     case ObjectType.fieldHashTable:
       scan.fieldBuckets = scanHashTable(scan, offset, size, "field", scan.fieldBuckets);
-      return;
+      break;
     case ObjectType.entryArray:
-      return scanEntryArray(scan, offset, size);
+      scanEntryArray(scan, offset, size);
+      break;
     default:
-      return scanTag(scan, offset, size);
+      scanTag(scan, offset, size);
   }
 }
 
@@ -162,7 +166,7 @@ function scanData(scan: Scan, offset: number, size: number, compression: number)
   data.firstEntry.push(link(scan, offset, word + DATA.entryOffset / WORD));
   data.firstArray.push(link(scan, offset, word + DATA.entryArrayOffset / WORD));
   if (isCompact) {
-    data.tailArray.push(words[word + DATA.tailEntryArrayOffset / WORD]! / 8);
+    data.tailArray.push(words[word + DATA.tailEntryArrayOffset / WORD]!);
     data.tailArrayEntries.push(words[word + DATA.tailEntryArrayEntries / WORD]!);
   }
   const entries = window.uint64(word + DATA.entries / WORD);
@@ -191,7 +195,7 @@ function scanDataPayload(
     findings.problem(object, `payload of ${size} bytes, at most ${DATA_SIZE_MAX} are written`);
     return 0;
   }
-  let bytes = window.bytes;
+  let bytes: Buffer = window.bytes;
   let start = 0;
   let end = size;
   if (size > WINDOW_SIZE) {
@@ -224,7 +228,7 @@ function indexOfEquals(bytes: Uint8Array, start: number, end: number): number {
 }
 
 function nameNumber(scan: Scan, bytes: Buffer, start: number, end: number): number {
-  const name = bytes.latin1Slice(start, end);
+  const name = bytes.toString("latin1", start, end);
   const known = scan.names.get(name);
   if (known !== undefined) return known;
   const number = scan.names.size + 1;
@@ -271,70 +275,94 @@ function scanField(scan: Scan, offset: number, size: number): void {
 function link(scan: Scan, object: number, word: number): number {
   const slot = scan.window.slot(word);
   if (slot !== NO_SLOT) return slot;
-  scan.findings.problem(object, `link to ${scan.window.uint64(word)}, need a multiple of 8`);
+  scan.findings.problem(
+    object,
+    `link to ${scan.window.uint64(word)}, need a multiple of 8 below 32 GiB`,
+  );
   return 0;
 }
 
 function scanEntry(scan: Scan, offset: number, size: number): void {
-  const { window, findings, header } = scan;
+  const { window, findings } = scan;
   const itemSize = scan.isCompact ? ENTRY_ITEM_SIZE_COMPACT : ENTRY_ITEM_SIZE_REGULAR;
   if ((size - ENTRY.items) % itemSize !== 0) {
     findings.problem(offset, `entry of ${size} bytes does not end with an item`);
   }
+  const { words } = window;
   const word = window.load(offset, ENTRY.items);
+  const seqnum = window.uint64(word + ENTRY.seqnum / WORD);
+  const realtime = window.uint64(word + ENTRY.realtime / WORD);
+  const monotonic = window.uint64(word + ENTRY.monotonic / WORD);
   const bootWord = word + ENTRY.bootId / WORD;
-  const stamp: EntryStamp = {
-    seqnum: window.uint64(word + ENTRY.seqnum / WORD),
-    realtime: window.uint64(word + ENTRY.realtime / WORD),
-    monotonic: window.uint64(word + ENTRY.monotonic / WORD),
-    bootId: window.words.slice(bootWord, bootWord + 4),
-  };
-  checkStamp(scan, offset, stamp);
-  if (scan.lastEntry !== undefined) {
-    checkOrder(scan, offset, scan.lastEntry, stamp);
-  } else if (
-    stamp.seqnum !== header.headEntrySeqnum ||
-    stamp.realtime !== header.headEntryRealtime
+  checkTimes(scan, offset, seqnum, realtime, monotonic);
+  if (
+    (words[bootWord]! | words[bootWord + 1]! | words[bootWord + 2]! | words[bootWord + 3]!) ===
+    0
   ) {
-    findings.problem(
-      HEADER.headEntrySeqnum,
-      `head entry ${header.headEntrySeqnum} at ${header.headEntryRealtime}, the first is ${stamp.seqnum} at ${stamp.realtime}`,
-    );
+    findings.problem(offset, "entry without a boot id");
   }
-  scan.lastEntry = stamp;
+  if (isSealed(scan) && scan.tags === 0) findings.problem(offset, "entry before the first tag");
+  checkOrder(scan, offset, seqnum, realtime, monotonic, bootWord);
+  const { last } = scan;
+  last.seqnum = seqnum;
+  last.realtime = realtime;
+  last.monotonic = monotonic;
+  for (let i = 0; i < 4; i++) last.bootId[i] = words[bootWord + i]!;
   scan.entries.add(offset / 8);
 }
 
-function checkStamp(scan: Scan, offset: number, stamp: EntryStamp): void {
+function checkTimes(
+  scan: Scan,
+  offset: number,
+  seqnum: number,
+  realtime: number,
+  monotonic: number,
+): void {
   const { findings } = scan;
-  if (stamp.seqnum === 0 || stamp.seqnum >= SAFE_INTEGER_LIMIT) {
-    findings.problem(offset, `entry with seqnum ${stamp.seqnum}, need 1 to 2^53-1`);
+  if (seqnum === 0 || seqnum >= SAFE_INTEGER_LIMIT) {
+    findings.problem(offset, `entry with seqnum ${seqnum}, need 1 to 2^53-1`);
   }
-  if (stamp.realtime === 0 || stamp.realtime >= TIMESTAMP_LIMIT) {
-    findings.problem(offset, `entry with realtime ${stamp.realtime}, need 1 to 2^55-1`);
+  if (realtime === 0 || realtime >= TIMESTAMP_LIMIT) {
+    findings.problem(offset, `entry with realtime ${realtime}, need 1 to 2^55-1`);
   }
-  if (stamp.monotonic >= TIMESTAMP_LIMIT) {
-    findings.problem(offset, `entry with monotonic ${stamp.monotonic}, need 0 to 2^55-1`);
+  if (monotonic >= TIMESTAMP_LIMIT) {
+    findings.problem(offset, `entry with monotonic ${monotonic}, need 0 to 2^55-1`);
   }
-  if (stamp.bootId.every((part) => part === 0)) findings.problem(offset, "entry without a boot id");
-  if (isSealed(scan) && scan.tags === 0) findings.problem(offset, "entry before the first tag");
 }
 
-function checkOrder(scan: Scan, offset: number, last: EntryStamp, stamp: EntryStamp): void {
-  if (stamp.seqnum <= last.seqnum) {
-    scan.findings.problem(offset, `entry with seqnum ${stamp.seqnum} after ${last.seqnum}`);
+/** Against the entry before, or the header for the first. */
+function checkOrder(
+  scan: Scan,
+  offset: number,
+  seqnum: number,
+  realtime: number,
+  monotonic: number,
+  bootWord: number,
+): void {
+  const { findings, header, last } = scan;
+  if (scan.entries.count === 0) {
+    if (seqnum !== header.headEntrySeqnum || realtime !== header.headEntryRealtime) {
+      findings.problem(
+        HEADER.headEntrySeqnum,
+        `head entry ${header.headEntrySeqnum} at ${header.headEntryRealtime}, the first is ${seqnum} at ${realtime}`,
+      );
+    }
+    return;
   }
-  if (stamp.monotonic < last.monotonic && isSameBoot(stamp, last)) {
-    scan.findings.problem(
+  if (seqnum <= last.seqnum) {
+    findings.problem(offset, `entry with seqnum ${seqnum} after ${last.seqnum}`);
+  }
+  if (monotonic < last.monotonic && isLastBoot(scan, bootWord)) {
+    findings.problem(
       offset,
-      `entry with monotonic ${stamp.monotonic} after ${last.monotonic} of the same boot`,
+      `entry with monotonic ${monotonic} after ${last.monotonic} of the same boot`,
     );
   }
-  if (stamp.realtime < last.realtime) scan.realtimeReversals++;
+  if (realtime < last.realtime) scan.realtimeReversals++;
 }
 
-function isSameBoot(a: EntryStamp, b: EntryStamp): boolean {
-  return a.bootId.every((part, i) => part === b.bootId[i]);
+function isLastBoot(scan: Scan, bootWord: number): boolean {
+  return scan.last.bootId.every((part, i) => part === scan.window.words[bootWord + i]);
 }
 
 function scanHashTable(

@@ -1,6 +1,7 @@
 /** The text of a DATA object whatever its compression, bounded; and its hash. */
 import { hashJenkins, jenkins } from "../../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../../bytes/siphash24.ts";
+import { viewOf } from "../../bytes/view.ts";
 import { reasonOf } from "../../errors.ts";
 import { DATA_SIZE_MAX, ObjectFlag } from "../format.ts";
 
@@ -46,7 +47,8 @@ export class Unpacker {
   /** @param flag one of ObjectFlag */
   unpack(flag: number, payload: Uint8Array): Unpacked {
     const algorithm = ALGORITHM_BY_FLAG[flag] as CompressionAlgorithm;
-    if (this.#budget <= 0) return this.#leaveOut(`${algorithm}, over the limit of what is unpacked`);
+    if (this.#budget <= 0)
+      return this.#leaveOut(`${algorithm}, over the limit of what is unpacked`);
     try {
       const bytes =
         this.#decompress?.(algorithm, payload, DATA_SIZE_MAX) ??
@@ -76,11 +78,11 @@ export function hashPayload(
   end: number,
 ): void {
   if (key === undefined) {
-    hashJenkins(bytes, start, end);
+    hashJenkins(viewOf(bytes), start, end);
     payloadHash.low = jenkins.low >>> 0;
     payloadHash.high = jenkins.high >>> 0;
   } else {
-    hashSiphash24(key, bytes, start, end);
+    hashSiphash24(key, viewOf(bytes), start, end);
     payloadHash.low = siphash.low >>> 0;
     payloadHash.high = siphash.high >>> 0;
   }

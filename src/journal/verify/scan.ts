@@ -17,7 +17,7 @@ export interface DataTable {
   firstArray: Uint32List;
   /** DATA.n_entries. */
   entries: Uint32List;
-  /** Compact files only. */
+  /** Offset of the last array, and the items in it. Compact files only. */
   tailArray: Uint32List;
   tailArrayEntries: Uint32List;
   /** Number of the field's name in {@link Scan.names}; 0 = none, or not read. */
@@ -73,8 +73,8 @@ export interface Scan {
   objects: number;
   tags: number;
   tagEpoch: number;
-  firstEntry: EntryStamp | undefined;
-  lastEntry: EntryStamp | undefined;
+  /** The entry scanned last; meaningless before the first. */
+  readonly last: EntryStamp;
   /** Entries with an earlier realtime than the one before. */
   realtimeReversals: number;
   unusedData: number;
@@ -104,8 +104,7 @@ export function newScan(
     objects: 0,
     tags: 0,
     tagEpoch: 0,
-    firstEntry: undefined,
-    lastEntry: undefined,
+    last: { seqnum: 0, realtime: 0, monotonic: 0, bootId: new Uint32Array(4) },
     realtimeReversals: 0,
     unusedData: 0,
   };

@@ -145,7 +145,8 @@ export class CompressedInput {
   }
 
   #borrow(chunk: Uint8Array): void {
-    this.#bytes = chunk;
+    // A plain view: the slice() of a Buffer would not copy.
+    this.#bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
     this.#from = 0;
     this.#to = chunk.length;
     this.#owned = false;

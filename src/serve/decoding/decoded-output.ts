@@ -21,11 +21,11 @@ export class DecodedOutput {
     this.#emit = emit;
   }
 
-  /** Hands over `bytes` (valid during the call), and lets the event loop turn when it is time. */
+  /** Hands over `bytes`, which stay valid meanwhile, and lets the event loop turn when it is time. */
   *write(bytes: Uint8Array): Decoding {
     for (let from = 0; from < bytes.length; from += PIECE_SIZE_MAX) {
       const piece = bytes.subarray(from, from + PIECE_SIZE_MAX);
-      this.writeNow(piece);
+      this.#handOver(piece);
       this.#turnBytes += piece.length;
       if (this.#turnBytes >= TURN_BYTES_MAX) {
         this.#turnBytes = 0;
@@ -34,14 +34,20 @@ export class DecodedOutput {
     }
   }
 
-  /** Hands over at most PIECE_SIZE_MAX bytes, for a decoder that runs beside the event loop. */
-  writeNow(piece: Uint8Array): void {
-    if (!this.#closed && piece.length > 0) this.#emit(piece);
+  /** Hands over `bytes` at once, for who need not give turns: they are bounded in another way. */
+  writeNow(bytes: Uint8Array): void {
+    for (let from = 0; from < bytes.length; from += PIECE_SIZE_MAX) {
+      this.#handOver(bytes.subarray(from, from + PIECE_SIZE_MAX));
+    }
   }
 
   /** Nothing is handed over from now on. */
   close(): void {
     this.#closed = true;
     this.windowBytes = 0;
+  }
+
+  #handOver(piece: Uint8Array): void {
+    if (!this.#closed) this.#emit(piece);
   }
 }

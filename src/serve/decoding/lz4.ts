@@ -4,7 +4,6 @@
  * bytes are decoded.
  */
 import { LZ4_OFFSET_MAX, LZ4_RAW_SIZE_MAX, Lz4Block } from "../../bytes/lz4-block.ts";
-import { readUint64 } from "../../bytes/uint64.ts";
 import type { CompressedInput, Decoding } from "./compressed-input.ts";
 import type { DecodedOutput } from "./decoded-output.ts";
 
@@ -25,14 +24,14 @@ export function* decodeLz4(input: CompressedInput, output: DecodedOutput): Decod
 function* takeRawSize(input: CompressedInput): Decoding<number> {
   const bytes = yield* input.peek(SIZE_FIELD_SIZE);
   const view = new DataView(bytes.buffer, bytes.byteOffset, SIZE_FIELD_SIZE);
-  const isHuge = view.getUint32(4, true) !== 0;
-  if (isHuge || readUint64(view, 0) > LZ4_RAW_SIZE_MAX) {
+  const rawSize = view.getUint32(0, true);
+  if (view.getUint32(4, true) !== 0 || rawSize > LZ4_RAW_SIZE_MAX) {
     throw input.syntaxError(
       `a block of more than ${LZ4_RAW_SIZE_MAX} bytes; needed are size and block, not LZ4 frames`,
     );
   }
   input.skip(SIZE_FIELD_SIZE);
-  return readUint64(view, 0);
+  return rawSize;
 }
 
 function* decodeBlock(

@@ -56,7 +56,7 @@ const DICTIONARY_CAPACITY_MIN = 64 * 1024;
 const RANGE_CODER_INIT_SIZE = 5;
 
 /** Bytes used by the models. */
-export const LZMA_MODEL_BYTES = 2 * MODEL_COUNT;
+const LZMA_MODEL_BYTES = 2 * MODEL_COUNT;
 
 export class LzmaDecoder {
   // Dictionary: a ring, once it has grown to its full size.

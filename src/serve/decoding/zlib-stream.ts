@@ -8,12 +8,13 @@ import type { DecodedOutput } from "./decoded-output.ts";
 export const ZLIB_CHUNK_SIZE = 128 * 1024;
 
 /** The decompressors of node:zlib: `bytesWritten` counts the bytes they made use of. */
-export type Decompressor = Transform & { readonly bytesWritten: number };
+type Decompressor = Transform & { readonly bytesWritten: number };
 
 export class ZlibStream {
   readonly #decompressor: Decompressor;
   readonly #input: CompressedInput;
   #bytesGiven = 0;
+  #isClosed = false;
   #failure: { error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
@@ -28,10 +29,17 @@ export class ZlibStream {
       }
     });
     decompressor.on("error", (error) => this.#failToDecode(error));
-    decompressor.on("end", () => this.#wake?.());
+    // Comes after the last data, and after destroy().
+    decompressor.on("close", () => {
+      this.#isClosed = true;
+      this.#wake?.();
+    });
   }
 
-  /** Decompresses `bytes`, which are copied. Resolves when all they give is written. */
+  /**
+   * Decompresses `bytes`, which are copied. Resolves when all they give is written.
+   * @throws AgentError E_EXPORT_SYNTAX, or what the output throws.
+   */
   write(bytes: Uint8Array): Promise<void> {
     this.#bytesGiven += bytes.length;
     return this.#until((done) =>
@@ -42,18 +50,14 @@ export class ZlibStream {
     );
   }
 
-  /** @throws AgentError E_EXPORT_SYNTAX when the stream is not complete, or more than complete. */
-  async end(): Promise<void> {
-    await this.#until(() => this.#decompressor.end());
-    // Bytes after the end that do not look like a frame are dropped in silence.
-    const extra = this.#bytesGiven - this.#decompressor.bytesWritten;
-    if (extra !== 0) throw this.#input.syntaxError(`${extra} stray bytes after a frame`);
+  /** @throws AgentError E_EXPORT_SYNTAX when the stream is not complete. */
+  end(): Promise<void> {
+    return this.#until(() => this.#decompressor.end());
   }
 
-  /** Frees native memory; a pending promise resolves. */
+  /** Frees native memory; a pending promise settles. */
   destroy(): void {
     this.#decompressor.destroy();
-    this.#wake?.();
   }
 
   #failToDecode(error: Error): void {
@@ -65,12 +69,16 @@ export class ZlibStream {
     this.destroy();
   }
 
-  /** Resolves when `done` is called, the stream ends or is destroyed; rejects if it has failed. */
+  /** Resolves when `done` is called or the stream is closed; rejects if something is wrong then. */
   async #until(start: (done: () => void) => void): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
-      start(resolve);
+      if (this.#isClosed) resolve();
+      else start(resolve);
     });
     if (this.#failure !== undefined) throw this.#failure.error;
+    // Bytes that follow the end and do not look like a frame are dropped in silence.
+    const stray = this.#bytesGiven - this.#decompressor.bytesWritten;
+    if (stray > 0) throw this.#input.syntaxError(`${stray} stray bytes after a frame`);
   }
 }

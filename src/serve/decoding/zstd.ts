@@ -101,12 +101,12 @@ function decodeWindowSize(descriptor: number): number {
 
 /** Size of the frame that begins here, waiting for its last block; undefined if it is too long. */
 function* measureFrame(input: CompressedInput, header: FrameHeader): Decoding<number | undefined> {
-  for (let size = header.size; size <= WHOLE_FRAME_SIZE_MAX; ) {
-    const block = readBlockHeader(input, yield* input.peek(size + BLOCK_HEADER_SIZE), size);
+  for (let size = header.size; ; ) {
+    const block = readBlockHeader(yield* input.peek(size + BLOCK_HEADER_SIZE), size);
     size += block.size;
+    if (size > WHOLE_FRAME_SIZE_MAX) return undefined;
     if (block.isLast) return size + (header.hasChecksum ? CHECKSUM_SIZE : 0);
   }
-  return undefined;
 }
 
 function* decodeWholeFrame(
@@ -151,7 +151,7 @@ function* streamFrame(
     while (left > 0 || !isLast) {
       const bytes = yield* input.peek(left > 0 ? 1 : BLOCK_HEADER_SIZE);
       while (!isLast && left + BLOCK_HEADER_SIZE <= bytes.length) {
-        const block = readBlockHeader(input, bytes, left);
+        const block = readBlockHeader(bytes, left);
         isLast = block.isLast;
         left += block.size + (isLast && header.hasChecksum ? CHECKSUM_SIZE : 0);
       }
@@ -168,21 +168,12 @@ function* streamFrame(
   }
 }
 
-/** `size` is that of the block, header included. */
-function readBlockHeader(
-  input: CompressedInput,
-  bytes: Uint8Array,
-  at: number,
-): { size: number; isLast: boolean } {
+/** `size` is that of the block, header included. Whether the block is valid is for zstd to say. */
+function readBlockHeader(bytes: Uint8Array, at: number): { size: number; isLast: boolean } {
   const header = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16);
-  const type = (header >> 1) & 3;
-  const size = header >> 3;
-  if (type === 3) throw input.syntaxError("reserved block type");
-  if (size > BLOCK_SIZE_MAX) {
-    throw input.syntaxError(`a block of ${size} bytes, at most ${BLOCK_SIZE_MAX} are valid`);
-  }
-  const isRunLength = type === 1;
-  return { size: BLOCK_HEADER_SIZE + (isRunLength ? 1 : size), isLast: (header & 1) === 1 };
+  const isRunLength = ((header >> 1) & 3) === 1;
+  const size = isRunLength ? 1 : header >> 3;
+  return { size: BLOCK_HEADER_SIZE + size, isLast: (header & 1) === 1 };
 }
 
 function readUint32(bytes: Uint8Array, at: number): number {

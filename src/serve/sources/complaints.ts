@@ -18,14 +18,21 @@ export class Complaints {
   /** Reason → when it was told. */
   readonly #toldMs = new Map<string, number>();
   #recoveryDue = false;
+  #current: AgentError | undefined;
 
   constructor(gateway: Gateway, clock: Pick<Clock, "now">) {
     this.#gateway = gateway;
     this.#clock = clock;
   }
 
+  /** What keeps the gateway from being followed at present. */
+  get current(): AgentError | undefined {
+    return this.#current;
+  }
+
   /** A connection failed; it is tried again. */
   add(error: AgentError): void {
+    this.#current = error;
     const text = describeError(error);
     if (!this.#isNew(error.message)) {
       log.debug(text);
@@ -43,6 +50,7 @@ export class Complaints {
 
   /** The gateway answers with entries. */
   clear(): void {
+    this.#current = undefined;
     if (this.#recoveryDue) log.info(`Pulling from "${this.#gateway.href}" works again`);
     this.#recoveryDue = false;
   }

@@ -1,22 +1,12 @@
 /**
- * One request to a systemd-journal-gatewayd: TLS, headers, and what the answer means. Bun's fetch
+ * One request to a systemd-journal-gatewayd: its headers, and what the answer means. Bun's fetch
  * holds the server back when the body is not read (measured: 192 MB through a slow reader, 40 MB
  * more RSS), reports a body that was cut, and keeps the TCP connection probed.
  */
-import { readFile } from "node:fs/promises";
-import tls from "node:tls";
 import { AgentError, errnoOf, reasonOf } from "../../errors.ts";
 import { parseRetryAfterMs } from "./backoff.ts";
 import { type Gateway, rangeFrom } from "./gateway.ts";
-
-/** Whom to trust and what to show when a gateway is asked over https. */
-export interface GatewayTls {
-  /** PEM. When neither file exists no client certificate is shown. */
-  keyFile: string;
-  certificateFile: string;
-  /** CA file the gateway's certificate must be signed by; "all" = any CA the system trusts. */
-  authority: "all" | string;
-}
+import { type GatewayTls, loadGatewayTls } from "./gateway-tls.ts";
 
 export interface GatewayRequest {
   tls: GatewayTls;
@@ -51,7 +41,7 @@ export async function requestEntries(
   request: GatewayRequest,
 ): Promise<GatewayAnswer> {
   const secure = gateway.href.startsWith("https:");
-  const tlsOptions = secure ? await loadTls(request.tls) : undefined;
+  const tlsOptions = secure ? await loadGatewayTls(request.tls) : undefined;
   let response: Response;
   try {
     response = await fetch(gateway.href, {
@@ -103,6 +93,9 @@ const CONNECTION_PROBLEMS: Record<string, [what: string, hint: string | undefine
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: ["its certificate is of a CA that is not trusted", CA_HINT],
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ["its certificate is of a CA that is not trusted", CA_HINT],
   UNABLE_TO_GET_ISSUER_CERT: ["its certificate is of a CA that is not trusted", CA_HINT],
+  CERT_REVOKED: ["its certificate is revoked", undefined],
+  UNABLE_TO_GET_CRL: ["there is no revocation list of its CA", "give one with --crl="],
+  CRL_HAS_EXPIRED: ["the revocation list of its CA is out of date", "publish a new one"],
   CERT_HAS_EXPIRED: ["its certificate has expired", undefined],
   CERT_NOT_YET_VALID: ["its certificate is not valid yet", "compare the clocks"],
 };
@@ -158,65 +151,4 @@ async function firstLine(response: Response): Promise<string> {
 
 function emptyBody(): ReadableStream<Uint8Array> {
   return new ReadableStream({ start: (controller) => controller.close() });
-}
-
-interface TlsMaterial {
-  ca: string | string[];
-  key?: string;
-  cert?: string;
-  rejectUnauthorized: true;
-}
-
-/** Read for every connection, so a renewed certificate is used without anyone telling us. */
-async function loadTls(settings: GatewayTls): Promise<TlsMaterial> {
-  const [ca, key, cert] = await Promise.all([
-    settings.authority === "all"
-      ? tls.getCACertificates("system")
-      : readPem("CA certificate", settings.authority),
-    readPem("client key", settings.keyFile),
-    readPem("client certificate", settings.certificateFile),
-  ]);
-  if (ca === undefined) {
-    throw new AgentError(
-      "E_CERT",
-      `Cannot read CA certificate "${settings.authority}": no such file`,
-      {
-        hint: "give --trust=FILE, or --trust=all to trust the CAs the system trusts",
-      },
-    );
-  }
-  if ((key === undefined) !== (cert === undefined)) {
-    const missing = key === undefined ? settings.keyFile : settings.certificateFile;
-    throw new AgentError(
-      "E_CERT",
-      `Cannot show a client certificate: "${missing}" does not exist`,
-      {
-        hint: "--key= and --cert= belong together",
-      },
-    );
-  }
-  const identity = key === undefined || cert === undefined ? {} : { key, cert };
-  const material: TlsMaterial = { ca, ...identity, rejectUnauthorized: true };
-  try {
-    // fetch() would only say that it failed to open a socket.
-    tls.createSecureContext(material);
-  } catch (cause) {
-    const { keyFile, certificateFile, authority } = settings;
-    throw certificateError(`use "${certificateFile}", "${keyFile}", "${authority}"`, cause);
-  }
-  return material;
-}
-
-/** @returns undefined when there is no such file. */
-async function readPem(what: string, path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "latin1");
-  } catch (cause) {
-    if (errnoOf(cause) === "ENOENT") return undefined;
-    throw certificateError(`read ${what} "${path}"`, cause);
-  }
-}
-
-function certificateError(what: string, cause: unknown): AgentError {
-  return new AgentError("E_CERT", `Cannot ${what}: ${reasonOf(cause)}`, { cause });
 }

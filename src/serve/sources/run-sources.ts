@@ -4,7 +4,7 @@ import type { Ingest } from "../ingest-types.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { importFile, importSize } from "./file-source.ts";
 import { parseGateways } from "./gateway.ts";
-import type { GatewayTls } from "./gateway-client.ts";
+import type { GatewayTls } from "./gateway-tls.ts";
 import { runGetter, splitCommand } from "./getter-source.ts";
 import { describeError, type SourceReport } from "./source.ts";
 import { followGateway, type Resume } from "./url-source.ts";

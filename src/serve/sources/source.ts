@@ -117,7 +117,7 @@ export function describeError(error: AgentError): string {
 }
 
 async function readChunk(
-  reader: ReturnType<ReadableStream<Uint8Array>["getReader"]>,
+  reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> },
   options: PumpOptions,
 ): Promise<Uint8Array | AgentError | undefined> {
   try {

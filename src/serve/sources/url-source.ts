@@ -9,7 +9,8 @@ import { retryDelayMs } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { type Gateway, isSameEntry, LeadingCursor } from "./gateway.ts";
-import { connectionError, type GatewayTls, requestEntries } from "./gateway-client.ts";
+import { connectionError, requestEntries } from "./gateway-client.ts";
+import type { GatewayTls } from "./gateway-tls.ts";
 import {
   addCounts,
   expectAgentError,
@@ -49,15 +50,13 @@ export async function followGateway(
   const { clock, resume, signal } = options;
   const complaints = new Complaints(gateway, clock);
   let counts: IngestCounts = noCounts();
-  let error: AgentError | undefined;
   let fruitless = 0;
   let wholeJournal = false;
   while (!signal.aborted) {
     const cursor = wholeJournal ? undefined : resume.cursor(gateway.name);
     const pull = await pullOnce(gateway, cursor, complaints, options);
     counts = addCounts(counts, pull.counts);
-    error = pull.error;
-    if (error !== undefined) complaints.add(error);
+    if (pull.error !== undefined) complaints.add(pull.error);
     // Asked without a cursor, a gateway sends all it has and the store picks what is new.
     wholeJournal = pull.rangeRefused;
     if (pull.counts.stored > 0 || pull.idle) fruitless = 0;
@@ -65,7 +64,7 @@ export async function followGateway(
     fruitless += 1;
     await clock.sleep(Math.max(delayMs, pull.retryAfterMs), signal);
   }
-  return { name: gateway.name, outcome: "stopped", counts, error };
+  return { name: gateway.name, outcome: "stopped", counts, error: complaints.current };
 }
 
 /** How one connection went. */
@@ -106,7 +105,8 @@ async function pullOnce(
     if (answer.kind === "refused") return { ...EMPTY_PULL, ...answer };
     complaints.clear();
     const watch = cursor === undefined ? undefined : watchForGap(cursor, complaints);
-    const drained = await drain(answer.body, options.ingest.open(gateway.name, undefined), {
+    const stream = options.ingest.open(gateway.name, undefined);
+    const drained = await drain(answer.body, stream, options.signal, {
       readError: (cause) => connectionError(gateway, cause),
       onChunk: (chunk) => watch?.(chunk),
       onWait: (waiting) => silence.set(waiting),
@@ -126,16 +126,21 @@ async function pullOnce(
 
 /**
  * Stores what the body brings. A cut loses nothing: whole entries are kept and counted, and the
- * rest comes again.
+ * rest comes again. After `stopSignal` the stream may be in the middle of a push, so it is aborted.
  * @throws AgentError when the entries cannot be stored now.
  */
 async function drain(
   body: ReadableStream<Uint8Array>,
   stream: IngestStream,
+  stopSignal: AbortSignal,
   options: PumpOptions,
 ): Promise<Pick<Pull, "counts" | "error">> {
   try {
     const error = await pump(body, stream, options);
+    if (stopSignal.aborted) {
+      stream.abort();
+      return { counts: noCounts(), error: undefined };
+    }
     const { counts } = await stream.end();
     return { counts, error };
   } catch (error) {

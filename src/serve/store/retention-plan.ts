@@ -43,7 +43,7 @@ export interface DiskFile {
   mtimeMs: number;
 }
 
-export type DeletionReason = "empty" | "expired" | "max-use" | "keep-free" | "max-files";
+type DeletionReason = "empty" | "expired" | "max-use" | "keep-free" | "max-files";
 
 export interface Deletion {
   file: DiskFile;

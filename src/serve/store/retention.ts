@@ -34,7 +34,7 @@ export interface ScanOptions {
   /** Whether files of this base are ours to judge: `isSenderBase`, or the one of the output file. */
   isOurs(base: string): boolean;
   /** Whether the file is open for writing now, or about to be: true from the decision to open it. */
-  isOpen(path: string): boolean;
+  isFileOpen(path: string): boolean;
   /**
    * Facts from the file's header, or from memory: closed files do not change. Undefined when it
    * cannot be read; must not throw.
@@ -111,7 +111,7 @@ export async function scanDirectory(options: ScanOptions): Promise<Scan> {
         name,
         sizeBytes: stats.blocks * 512,
         ...readFacts(path, stats, options),
-        isOpen: options.isOpen(path),
+        isOpen: options.isFileOpen(path),
         inode: stats.ino,
         mtimeMs: stats.mtimeMs,
       });
@@ -175,7 +175,7 @@ function tryDelete(
 ): "deleted" | "gone" | "in use" | AgentError {
   const { path } = file;
   try {
-    if (options.isOpen(path)) return "in use";
+    if (options.isFileOpen(path)) return "in use";
     // Since the scan it may have grown, or been rotated away and followed by another of its name.
     const { ino, mtimeMs } = lstatSync(path);
     if (ino !== file.inode || mtimeMs !== file.mtimeMs) return "in use";

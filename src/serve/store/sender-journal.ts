@@ -20,6 +20,8 @@ export class SenderJournal implements SeriesOwner {
   /** Sinks now open. */
   sinks = 0;
   lastUsedMs = 0;
+  /** Has entries that wait to be published. */
+  isWaiting = false;
   /** How often entries that were added may not have reached the disk. */
   losses = 0;
   readonly #environment: StoreEnvironment;

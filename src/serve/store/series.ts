@@ -41,6 +41,8 @@ export class Series {
   /** Files not open for writing. */
   readonly #files: StoredFile[];
   #lanes: JournalWriter[] = [];
+  /** Full files that the owner is completing; from then on they are among `#files`. */
+  #retiring: JournalWriter[] = [];
   #lookups: SeqnumLookup[] = [];
   /** Highest number stored in any file. */
   #tailSeqnum: number;
@@ -76,11 +78,8 @@ export class Series {
   /** Whether an entry with this number is stored, published or not. */
   isStored(seqnum: number): boolean {
     if (seqnum > this.#tailSeqnum) return false;
-    for (const lane of this.#lanes) {
-      if (seqnum < lane.headSeqnum || seqnum > lane.tailSeqnum || lane.entries === 0) continue;
-      lane.publish();
-      if (this.#holds(lane.path, seqnum, lane.entries)) return true;
-    }
+    for (const lane of this.#lanes) if (this.#writerHolds(lane, seqnum)) return true;
+    for (const writer of this.#retiring) if (this.#writerHolds(writer, seqnum)) return true;
     for (let i = this.#files.length - 1; i >= 0; i--) {
       const file = this.#files[i]!;
       if (file.entries === 0 || seqnum < file.headSeqnum || seqnum > file.tailSeqnum) continue;
@@ -137,10 +136,18 @@ export class Series {
 
   /** A retired writer is closed: its file is one of those to look numbers up in. */
   addFile(path: string): void {
+    this.#retiring = this.#retiring.filter((writer) => writer.path !== path);
     const file = readStoredFile(path);
     if (file !== undefined && !this.#files.some((known) => known.path === path)) {
       this.#files.push(file);
     }
+  }
+
+  #writerHolds(writer: JournalWriter, seqnum: number): boolean {
+    if (writer.entries === 0) return false;
+    if (seqnum < writer.headSeqnum || seqnum > writer.tailSeqnum) return false;
+    if (!writer.isClosed) writer.publish();
+    return this.#holds(writer.path, seqnum, writer.entries);
   }
 
   #holds(path: string, seqnum: number, entries: number): boolean {
@@ -289,6 +296,7 @@ export class Series {
       );
       fsyncDirectory(this.#environment.directory);
     }
+    this.#retiring.push(writer);
     this.#owner.retire(writer);
     this.#environment.onRotated();
   }

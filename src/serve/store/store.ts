@@ -3,7 +3,7 @@
  * and how much disk they take.
  */
 import fs from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import { AgentError } from "../../errors.ts";
 import { COMPACT_FILE_SIZE_MAX } from "../../journal/format.ts";
 import { PageCache } from "../../journal/page-cache.ts";
@@ -130,11 +130,11 @@ export class Store implements SinkOpener, SinkOwner {
   }
 
   appended(journal: SenderJournal): void {
-    journal.lastUsedMs = performance.now();
+    if (journal.isWaiting) return;
+    journal.isWaiting = true;
     this.#unsynced.add(journal);
     this.#unpublished.add(journal);
-    if (this.#publishTimer !== undefined) return;
-    this.#publishTimer = setTimeout(() => this.#publishAll(), PUBLISH_INTERVAL_MS);
+    this.#publishTimer ??= setTimeout(() => this.#publishAll(), PUBLISH_INTERVAL_MS);
   }
 
   async makeSpace(error: unknown): Promise<boolean> {
@@ -192,7 +192,10 @@ export class Store implements SinkOpener, SinkOwner {
 
   #publishAll(): void {
     this.#publishTimer = undefined;
+    const now = performance.now();
     for (const journal of this.#unpublished) {
+      journal.isWaiting = false;
+      journal.lastUsedMs = now;
       try {
         journal.publish();
       } catch (error) {
@@ -266,11 +269,8 @@ export class Store implements SinkOpener, SinkOwner {
         maxRetentionSec: this.#options.retention.maxRetentionSec,
         nowUsec: nowUsec(),
         isOurs: (base) => (this.#singleBase === undefined ? isSenderBase(base) : base === this.#singleBase),
-        isOpen: (fileName) => this.#isOpen(join(directory, fileName)),
-        readHeader: (path) => {
-          const file = readStoredFile(path);
-          return file && { entries: file.entries, tailEntryRealtime: file.tailRealtimeUsec };
-        },
+        isFileOpen: (path) => this.#isOpen(path),
+        readHeader: readStoredFile,
         readFreeBytes: () => readFileSystemSpace(directory)?.freeBytes,
         onDeleted: (deletion) => this.#onDeleted(deletion),
       });
@@ -283,15 +283,14 @@ export class Store implements SinkOpener, SinkOwner {
   }
 
   #onDeleted(deletion: Deletion): void {
-    const { fileName, name, sizeBytes } = deletion.file;
-    const path = join(this.#environment.directory, fileName);
+    const { path, name, sizeBytes } = deletion.file;
     this.#journals.get(name.base)?.forget(path);
     log.info(`Deleted "${basename(path)}": reason=${deletion.reason} bytes=${sizeBytes}`);
   }
 
   #isOpen(path: string): boolean {
-    for (const journal of this.#journals.values()) if (journal.isOpen(path)) return true;
-    return false;
+    const base = parseFileName(basename(path))?.base;
+    return base !== undefined && this.#journals.get(base)?.isOpen(path) === true;
   }
 
   #readLimits(directory: string): DiskLimits {

@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError } from "../../../src/errors.ts";
 import { runGetter, splitCommand } from "../../../src/serve/sources/getter-source.ts";
@@ -10,16 +9,15 @@ import {
   messagesOf,
   RecordingIngest,
 } from "../../support/recording-ingest.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/until.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "getter-"));
-afterAll(() => rmSync(directory, { recursive: true }));
+const directory = new TempDir();
+afterAll(() => directory[Symbol.dispose]());
 const never = new AbortController().signal;
 
 function exportFile(text: string): string {
-  const file = join(directory, `${crypto.randomUUID()}.export`);
-  writeFileSync(file, text);
-  return file;
+  return directory.write(`${crypto.randomUUID()}.export`, text);
 }
 
 function isAlive(pid: number): boolean {
@@ -85,7 +83,7 @@ describe("runGetter()", () => {
 
   test("fails when there is no such command", async () => {
     const ingest = new RecordingIngest();
-    const report = await runGetter([join(directory, "none")], { ingest, signal: never });
+    const report = await runGetter([join(directory.path, "none")], { ingest, signal: never });
     expect(report.outcome).toBe("failed");
     expect(report.error?.message).toStartWith('Cannot run "');
   });
@@ -99,7 +97,7 @@ describe("runGetter()", () => {
 
   test("stops a command that ignores SIGTERM within a second", async () => {
     const ingest = new RecordingIngest();
-    const pidFile = join(directory, "pid");
+    const pidFile = join(directory.path, "pid");
     const file = exportFile(exportEntries(1, 2));
     const stop = new AbortController();
     const script = `trap '' TERM; echo $$ > ${pidFile}; cat ${file}; while :; do sleep 0.05; done`;

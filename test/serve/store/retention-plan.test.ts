@@ -152,6 +152,18 @@ describe("planRetention() for MaxUse=", () => {
     expect(result.usedBytes).toBe(60);
   });
 
+  test("goes on to the next sender when that uses more", () => {
+    const files = ["x", "y"].flatMap((sender) =>
+      [1, 2, 3].map((n) => file(sender, { is: `a${n}`, size: 10, time: n })),
+    );
+    expect(told(plan(files, { maxUseBytes: 20 }))).toEqual([
+      "max-use x/a1/1",
+      "max-use y/a1/1",
+      "max-use x/a2/2",
+      "max-use y/a2/2",
+    ]);
+  });
+
   test("counts what is open, and says when only that is left", () => {
     const files = [
       file("x", { is: "active", size: 50, open: true }),

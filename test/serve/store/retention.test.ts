@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -55,8 +54,8 @@ const canMount = isRoot && tryMount();
 
 function tryMount(): boolean {
   const target = mkdtempSync(join(root, "mount-"));
-  if (spawnSync("mount", ["-t", "tmpfs", "tmpfs", target]).status !== 0) return false;
-  return spawnSync("umount", [target]).status === 0;
+  if (!Bun.spawnSync(["mount", "-t", "tmpfs", "tmpfs", target]).success) return false;
+  return Bun.spawnSync(["umount", target]).success;
 }
 
 /** Writes a file that takes this much on disk; its header says what is given. */
@@ -72,7 +71,7 @@ function optionsWith(limits: Partial<DiskLimits>, rest: Partial<RetentionOptions
   return {
     directory,
     isOurs: isSenderBase,
-    isOpen: () => false,
+    isFileOpen: () => false,
     readHeader: (path: string) => headers.get(path),
     limits: { ...NO_LIMITS, ...limits },
     maxRetentionSec: 0,
@@ -108,8 +107,8 @@ describe("scanDirectory()", () => {
     put("remote-notes.txt", 4);
     mkdirSync(join(directory, "remote-directory.journal"));
     symlinkSync("remote-web1.journal", join(directory, "remote-link.journal"));
-    const isOpen = openNow("remote-web1.journal");
-    const { files, failures } = await scanDirectory(optionsWith({}, { isOpen }));
+    const isFileOpen = openNow("remote-web1.journal");
+    const { files, failures } = await scanDirectory(optionsWith({}, { isFileOpen }));
     expect(failures).toEqual([]);
     expect(files.map(({ name }) => name.kind).sort()).toEqual(["active", "archived", "unclean"]);
     const path = join(directory, "remote-web1.journal");
@@ -183,7 +182,7 @@ describe("enforceRetention()", () => {
     const result = await enforce(
       { maxUseBytes: 52 * KIB, maxFiles: 4 },
       {
-        isOpen: openNow("remote-web1.journal", "remote-quiet.journal"),
+        isFileOpen: openNow("remote-web1.journal", "remote-quiet.journal"),
         nowUsec: 1000e6,
         maxRetentionSec: 750, // older than 250e6
         onDeleted: ({ file, reason }) => {
@@ -224,7 +223,7 @@ describe("enforceRetention()", () => {
     };
     const result = await enforce(
       { maxUseBytes: 1 },
-      { isOpen: (path) => nowOpen(path), readFreeBytes: afterScan },
+      { isFileOpen: (path) => nowOpen(path), readFreeBytes: afterScan },
     );
     expect(namesOf(result)).toEqual([untouched]);
     expect(result).toMatchObject({ usedBytes: 12 * KIB, fileCount: 3, failures: [] });
@@ -241,7 +240,7 @@ describe("enforceRetention()", () => {
     };
     const result = await enforce(
       { maxUseBytes: 8 * KIB },
-      { isOpen: (path) => nowOpen(path), readFreeBytes: afterScan },
+      { isFileOpen: (path) => nowOpen(path), readFreeBytes: afterScan },
     );
     expect(namesOf(result)).toEqual([archived("remote-web1", 2), archived("remote-web1", 3)]);
     expect(result).toMatchObject({ usedBytes: 8 * KIB, exceeded: { maxUse: false } });
@@ -252,14 +251,14 @@ describe.skipIf(!canMount)("enforceRetention() on a file system of its own (root
   const mounts: string[] = [];
 
   function mount(args: string[], target: string): void {
-    const { status, stderr } = spawnSync("mount", [...args, target]);
-    if (status !== 0) throw new Error(`Cannot mount "${target}": ${stderr}`);
+    const { success, stderr } = Bun.spawnSync(["mount", ...args, target]);
+    if (!success) throw new Error(`Cannot mount "${target}": ${stderr}`);
     mounts.push(target);
   }
 
   beforeEach(() => mount(["-t", "tmpfs", "-o", "size=16m", "tmpfs"], directory));
   afterEach(() => {
-    for (const target of mounts.splice(0).reverse()) spawnSync("umount", [target]);
+    for (const target of mounts.splice(0).reverse()) Bun.spawnSync(["umount", target]);
   });
 
   const freeBytes = () => readFileSystemSpace(directory)?.freeBytes;
@@ -299,7 +298,7 @@ describe.skipIf(!canMount)("enforceRetention() on a file system of its own (root
 
   test("reports a directory where nothing can be deleted, and ends", async () => {
     for (let n = 1; n <= 50; n++) put(archived("remote-web1", n), 4);
-    spawnSync("mount", ["-o", "remount,ro", directory]);
+    Bun.spawnSync(["mount", "-o", "remount,ro", directory]);
     expectNothingDeleted(await enforce({ maxUseBytes: 100 * KIB }), "EROFS");
   });
 });

@@ -1,0 +1,284 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { copyFileSync, existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { AgentError } from "../../src/errors.ts";
+import { DATA, HEADER, OBJECT, ObjectFlag, ObjectType } from "../../src/journal/format.ts";
+import { verifyJournalFile } from "../../src/journal/verify.ts";
+import { Patient, seededRandom, wound } from "../support/journal-damage.ts";
+import {
+  JournalSamples,
+  problemsOf,
+  SAMPLE_ENTRIES,
+  VARIANTS,
+} from "../support/journal-samples.ts";
+import { hasSystemd, journalctlVerify } from "../support/journal-tools.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+const dir = new TempDir();
+const samples = new JournalSamples(dir);
+afterAll(() => dir[Symbol.dispose]());
+
+if (hasSystemd()) {
+  beforeAll(() => samples.make());
+
+  describe("verifyJournalFile()", () => {
+    for (const name of Object.keys(VARIANTS)) {
+      test(`finds no problem in a ${name} file of systemd`, () => {
+        const result = verifyJournalFile(samples.path(name));
+        expect(result).toMatchObject({ problems: [], problemCount: 0, notes: [] });
+        expect(result).toMatchObject({ entries: SAMPLE_ENTRIES, fields: 8 });
+        using patient = new Patient(samples.path(name));
+        expect(result.objects).toBe(patient.objects.length);
+        expect(result.data).toBe(patient.readUint64(HEADER.data));
+      });
+    }
+
+    test("accepts a last entry that its data objects do not list, and no other", () => {
+      samples.withPatient("compact keyed", (patient) => {
+        const [next, last] = patient.dataOffsets("MESSAGE=message number ").slice(-2) as [
+          number,
+          number,
+        ];
+        unlinkEntries(patient, last);
+        expect(journalctlVerify(patient.path).ok).toBe(true);
+        expect(problemsOf(patient.path)).toEqual([]);
+        unlinkEntries(patient, next);
+        expect(journalctlVerify(patient.path).ok).toBe(false);
+        expect(problemsOf(patient.path)).toEqual([
+          `${next}: data does not list 1 of the entries that name it`,
+        ]);
+      });
+    });
+
+    test("lists at most 100 problems and counts all", () => {
+      samples.withPatient("compact keyed", (patient) => {
+        for (const { type, offset } of patient.objects) {
+          if (type === ObjectType.data) patient.writeUint64(offset + DATA.hash, 1);
+        }
+        const result = verifyJournalFile(patient.path);
+        expect(result.problems).toHaveLength(100);
+        expect(result.problemCount).toBeGreaterThan(100);
+      });
+    });
+
+    test("notes a file that is online", () => {
+      samples.withPatient("compact keyed", (patient) => {
+        patient.write(HEADER.state, Buffer.of(1));
+        const result = verifyJournalFile(patient.path);
+        expect(result.problems).toEqual([]);
+        expect(result.notes).toEqual([
+          "state is online: it is being written to, or its writer was cut off",
+        ]);
+      });
+    });
+
+    test("reports a file cut short at any place", () => {
+      const source = samples.path("compact keyed");
+      using patient = new Patient(source);
+      const tail = patient.readUint64(HEADER.tailObjectOffset);
+      const cut = path.join(dir.path, "cut.journal");
+      for (const size of [7, 8, 100, 207, 208, 263, 264, 300, 4096, tail - 8, tail, tail + 8]) {
+        copyFileSync(source, cut);
+        truncateSync(cut, size);
+        expect(problemsOf(cut)).toHaveLength(1);
+      }
+    });
+  });
+
+  describe("verifyJournalFile() of compressed payloads", () => {
+    test("unpacks any algorithm it is given, and counts what it cannot unpack", () => {
+      samples.withPatient("compact keyed", (patient) => {
+        const all = patient.objects.filter(({ flags }) => flags !== 0);
+        patient.writeUint32(HEADER.incompatibleFlags, 0x16);
+        for (const { offset } of all) {
+          patient.write(offset + OBJECT.flags, Buffer.of(ObjectFlag.lz4));
+        }
+        const result = verifyJournalFile(patient.path);
+        expect(result.problems).toEqual([]);
+        expect(result.notes).toEqual([
+          `${all.length} payloads were not checked: lz4, which cannot be unpacked here`,
+        ]);
+        const asked: string[] = [];
+        const unpacked = verifyJournalFile(patient.path, {
+          decompress: (algorithm, payload) => {
+            asked.push(algorithm);
+            return Bun.zstdDecompressSync(payload);
+          },
+        });
+        expect(unpacked).toMatchObject({ problems: [], notes: [] });
+        expect(asked).toEqual(all.map(() => "lz4"));
+        const damaged = problemsOf(patient.path, {
+          decompress: () => {
+            throw new Error("bad block");
+          },
+        });
+        expect(damaged[0]).toContain("lz4 payload is damaged: bad block");
+      });
+    });
+
+    test("rejects frames that do not declare their size, or are not alone", () => {
+      samples.withPatient("compact keyed", (patient) => {
+        const { offset, size } = patient.compressedData();
+        const bomb = Bun.zstdCompressSync(new Uint8Array(64 * 1024 * 1024));
+        const small = Bun.zstdCompressSync(Buffer.from("A=b"));
+        // Content size flag and single segment off: a window byte, and no size.
+        const sizeless = Buffer.from([...small.subarray(0, 4), 0, 0x58, ...small.subarray(6)]);
+        const frames = {
+          "frame has": Buffer.concat([small, bomb]),
+          "does not declare its size": sizeless,
+          "does not begin a frame": Buffer.alloc(64, 0x41),
+        };
+        for (const [problem, frame] of Object.entries(frames)) {
+          patient.write(
+            offset + DATA.compactPayload,
+            frame.subarray(0, size - DATA.compactPayload),
+          );
+          expect(problemsOf(patient.path).join("\n")).toContain(problem);
+          patient.heal();
+        }
+      });
+    });
+  });
+
+  describe("verifyJournalFile() of any damage", () => {
+    for (const name of Object.keys(VARIANTS)) {
+      test(`returns or throws an AgentError, ${name}`, () => {
+        samples.withPatient(name, (patient) => {
+          const random = seededRandom(1);
+          for (let round = 0; round < 150; round++) {
+            for (let wounds = 0; wounds <= round % 3; wounds++) wound(patient, random);
+            problemsOf(patient.path);
+            patient.heal();
+          }
+          expect(problemsOf(patient.path)).toEqual([]);
+        });
+      }, 60_000);
+
+      test(`reports all that journalctl does, and more only by its own checks, ${name}`, () => {
+        samples.withPatient(name, (patient) => {
+          const random = seededRandom(2);
+          for (let round = 0; round < 40; round++) {
+            const injury = wound(patient, random);
+            const problems = problemsOf(patient.path);
+            const theirs = journalctlVerify(patient.path);
+            const verdict = { injury, problems, theirs: theirs.output };
+            if (theirs.ok) {
+              expect({ ...verdict, problems: problems.filter((text) => !OWN.test(text)) }).toEqual({
+                ...verdict,
+                problems: [],
+              });
+            } else if (!/unknown extensions/.test(theirs.output)) {
+              expect({ ...verdict, isReported: problems.length > 0 }).toEqual({
+                ...verdict,
+                isReported: true,
+              });
+            }
+            patient.heal();
+          }
+        });
+      }, 60_000);
+    }
+
+    /** The stricter checks of verify.ts, as their problems begin. */
+    const OWN = new RegExp(
+      [
+        "tail entry",
+        "tail entry offset",
+        "field bucket",
+        "field is not in the hash table",
+        "field of bucket",
+        "field has the name",
+        "list of the field",
+        "data is not in the list",
+        "data with \\d+ items in its tail array",
+        "entry has another hash",
+        "entry without a boot id",
+        "data lists",
+        "data does not list",
+        "link to \\d+",
+        "object of type (8|9|\\d\\d+) ",
+        ".*exceeds 2\\^53-1",
+      ]
+        .map((text) => `: ${text}`)
+        .join("|"),
+    );
+  });
+} else {
+  test("verifyJournalFile() has no systemd here to make journal files", () => {
+    console.warn("systemd-journal-remote or journalctl is not installed");
+    expect(hasSystemd()).toBe(false);
+  });
+}
+
+describe("verifyJournalFile() throws for", () => {
+  const cases: [string, string, () => string][] = [
+    ["a file that is missing", "E_IO", () => path.join(dir.path, "missing.journal")],
+    ["a directory", "E_IO", () => dir.path],
+    ["an empty file", "E_JOURNAL_CORRUPT", () => dir.write("empty.journal", "")],
+    ["another file", "E_JOURNAL_CORRUPT", () => dir.write("text.journal", "x".repeat(4096))],
+    [
+      "flags it does not know",
+      "E_JOURNAL_UNSUPPORTED",
+      () =>
+        dir.write("flags.journal", Buffer.from("LPKSHHRH\0\0\0\0\xff".padEnd(272, "\0"), "latin1")),
+    ],
+  ];
+  for (const [what, code, make] of cases) {
+    test(what, () => {
+      const file = make();
+      let thrown: unknown;
+      try {
+        verifyJournalFile(file);
+      } catch (error) {
+        thrown = error;
+      }
+      expect(thrown).toBeInstanceOf(AgentError);
+      expect(thrown).toMatchObject({ code });
+      expect(String(thrown)).toContain(`Cannot verify "${file}"`);
+    });
+  }
+
+  test("a pipe, without waiting for a writer", () => {
+    const pipe = path.join(dir.path, "pipe.journal");
+    Bun.spawnSync(["mkfifo", pipe]);
+    expect(() => verifyJournalFile(pipe)).toThrow("not a regular file");
+  });
+
+  test("a file over 32 GiB", () => {
+    const huge = path.join(dir.path, "huge.journal");
+    writeFileSync(huge, "LPKSHHRH");
+    truncateSync(huge, 2 ** 35 + 1);
+    expect(() => verifyJournalFile(huge)).toThrow("at most 34359738368");
+  });
+});
+
+/** Real journals beside a checkout; a checkout alone does not have them. */
+describe("verifyJournalFile() of journals of systemd's own tests", () => {
+  const shared = Bun.env["AGENT_SHARED_DATA"] ?? path.join(import.meta.dir, "../../../shared/data");
+  const names = existsSync(shared) ? readdirSync(shared).filter((f) => f.endsWith(".zst")) : [];
+  const sound = new Set([
+    "system@0005ebbfd4346b9f-43185b46162d9fa5.journal~",
+    "user-1000@0005ebbfd660bcbe-dbef2eee11f4b575.journal~",
+  ]);
+
+  test("has found them, or says so", () => {
+    if (names.length === 0)
+      console.warn("AGENT_SHARED_DATA is not set and ../shared/data is not there");
+    expect(names.every((name) => name.includes(".journal"))).toBe(true);
+  });
+
+  for (const packed of names) {
+    const name = packed.slice(0, -".zst".length);
+    test(`${name} is ${sound.has(name) ? "sound" : "damaged"}`, async () => {
+      const bytes = await Bun.file(path.join(shared, packed)).bytes();
+      const file = dir.write(name, Bun.zstdDecompressSync(bytes));
+      expect(verifyJournalFile(file).problems.length > 0).toBe(!sound.has(name));
+    });
+  }
+});
+
+/** As a writer leaves a DATA when it ran out of space before linking its first entry. */
+function unlinkEntries(patient: Patient, data: number): void {
+  patient.writeUint64(data + DATA.entryOffset, 0);
+  patient.writeUint64(data + DATA.entries, 0);
+}
