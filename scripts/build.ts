@@ -34,6 +34,7 @@ function build(name: string, platform: readonly string[]): string {
   runBun([
     "build",
     join(ROOT, "src/main.ts"),
+    join(ROOT, "src/serve/store-thread/store-worker.ts"),
     "--compile",
     "--bytecode",
     "--format=esm",

@@ -85,7 +85,8 @@ async function runDemo(): Promise<void> {
   const receiver = await startReceiver();
 
   heading(`4. Send it the journal of a boot of "${SENDER}": ${cursors.length} entries`);
-  await post(receiver, sent, { from: certificates.sender, expect: 202, ...certificates });
+  const { authority, sender, stranger } = certificates;
+  await post(receiver, sent, { as: `"${SENDER}"`, identity: sender, authority, status: 202 });
 
   heading("5. Look at what it stored");
   showFiles();
@@ -93,12 +94,17 @@ async function runDemo(): Promise<void> {
   await checkCursors(cursors);
 
   heading("6. Send the same once more, as a sender does that was cut off before the answer");
-  await post(receiver, sent, { from: certificates.sender, expect: 202, ...certificates });
+  await post(receiver, sent, { as: `"${SENDER}"`, identity: sender, authority, status: 202 });
   await checkCursors(cursors);
 
   heading("7. Try without a certificate, and with one of another authority");
-  await post(receiver, sent, { from: undefined, expect: 401, ...certificates });
-  await post(receiver, sent, { from: certificates.stranger, expect: 401, ...certificates });
+  await post(receiver, sent, { as: "somebody", identity: undefined, authority, status: 401 });
+  await post(receiver, sent, {
+    as: `other "${SENDER}"`,
+    identity: stranger,
+    authority,
+    status: 401,
+  });
 
   heading("8. Stop it, and check the files it leaves");
   await stopReceiver(receiver, cursors.length);
@@ -190,14 +196,18 @@ function freePort(): number {
 }
 
 interface PostOptions {
-  from: Identity | undefined;
-  expect: number;
+  /** For the reader. */
+  as: string;
+  /** The sender's certificate; undefined = none. */
+  identity: Identity | undefined;
   /** The authority of the receiver's certificate, PEM. */
   authority: string;
+  /** What the answer must be. */
+  status: number;
 }
 
 async function post(receiver: Receiver, body: Buffer, options: PostOptions): Promise<void> {
-  const { from, expect, authority } = options;
+  const { as, identity, authority, status } = options;
   const response = await inTime(
     fetch(receiver.url, {
       method: "POST",
@@ -205,15 +215,15 @@ async function post(receiver: Receiver, body: Buffer, options: PostOptions): Pro
       body,
       tls: {
         ca: authority,
-        ...(from === undefined ? {} : { cert: from.certificate, key: from.key }),
+        ...(identity === undefined ? {} : { cert: identity.certificate, key: identity.key }),
       },
       keepalive: false,
       signal: interruption.signal,
     }),
   );
   const text = (await inTime(response.text())).trim();
-  console.log(`   POST ${receiver.url}: ${response.status} ${text}`);
-  check(response.status === expect, `the answer was ${response.status}, need ${expect}`);
+  console.log(`   ${as}: POST ${receiver.url}: ${response.status} ${text}`);
+  check(response.status === status, `the answer was ${response.status}, need ${status}`);
 }
 
 function showFiles(): void {

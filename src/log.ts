@@ -39,10 +39,14 @@ export interface LogOptions {
   level?: string | undefined;
 }
 
-export let log: ConsolaInstance = makeLog({ journald: false });
+/** What the logger was made with, for threads to make theirs. */
+export let logOptions: LogOptions = { journald: false };
+
+export let log: ConsolaInstance = makeLog(logOptions);
 
 /** Called once, by the command line, when the environment is known. */
 export function configureLog(options: LogOptions): void {
+  logOptions = options;
   log = makeLog(options);
 }
 

@@ -1,17 +1,15 @@
 /** The receiver as a whole: store, network front and active sources, from start to a clean end. */
 import { hostname } from "node:os";
-import type { ExitStatus } from "../errors.ts";
-import { log } from "../log.ts";
+import { ExitStatus } from "../errors.ts";
+import { log, logOptions } from "../log.ts";
 import { machineId } from "../platform/host.ts";
 import type { InheritedSocket, Notifier } from "../platform/service.ts";
-import { Counters } from "./counters.ts";
 import { type Front, type FrontOptions, startFront } from "./front.ts";
-import { IngestPipeline } from "./ingest.ts";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 import { lockOutput } from "./output-lock.ts";
 import type { ServeSettings } from "./settings.ts";
 import { runSources, type SourcesSummary } from "./sources/run-sources.ts";
-import { Store } from "./store/store.ts";
+import { type StoreThread, startStoreThread } from "./store-thread/remote-ingest.ts";
 
 /** How long requests in flight may take to end after SIGTERM. */
 const STOP_GRACE_MS = 5_000;
@@ -39,29 +37,44 @@ export interface ServeRuntime {
   progress: ImportProgress | undefined;
 }
 
-/** Resolves with the exit status when all sources have ended or `signal` has aborted. */
+/**
+ * Resolves with the exit status when all sources have ended or `signal` has aborted.
+ * @throws AgentError when it cannot start
+ */
 export async function serve(
   settings: ServeSettings,
   runtime: ServeRuntime,
 ): Promise<ExitStatus | 0> {
   const lock = lockOutput(settings.output);
-  const counters = new Counters({ warn: (line) => log.warn(line), nowMs: () => performance.now() });
-  const store = new Store({
-    output: settings.output,
-    splitMode: settings.splitMode,
-    format: settings.format,
-    retention: settings.retention,
-    receiverId: machineId(),
-  });
-  const pipeline = new IngestPipeline(store, settings.limits, counters);
   try {
-    await store.start();
-    return await runAll(settings, runtime, store, pipeline);
+    return await serveLocked(settings, runtime);
+  } finally {
+    lock.release();
+  }
+}
+
+async function serveLocked(
+  settings: ServeSettings,
+  runtime: ServeRuntime,
+): Promise<ExitStatus | 0> {
+  const failure = new AbortController();
+  const { output, splitMode, format, retention, limits } = settings;
+  const store = await startStoreThread({
+    ...{ output, splitMode, format, retention, limits },
+    receiverId: machineId(),
+    log: logOptions,
+    onFatal(error) {
+      log.fatal(error);
+      failure.abort();
+    },
+  });
+  const signal = AbortSignal.any([runtime.signal, failure.signal]);
+  try {
+    const status = await runAll(settings, { ...runtime, signal }, store);
+    return failure.signal.aborted ? ExitStatus.failure : status;
   } finally {
     await store.close();
-    counters.flush();
-    lock.release();
-    const { stored, duplicates, refused } = pipeline.totals;
+    const { stored, duplicates, refused } = store.status;
     log.info(`Finished stored=${stored} duplicates=${duplicates} refused=${refused}`);
   }
 }
@@ -69,29 +82,28 @@ export async function serve(
 async function runAll(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  store: Store,
-  pipeline: IngestPipeline,
+  store: StoreThread,
 ): Promise<ExitStatus | 0> {
   const { notify, signal } = runtime;
-  const front = await startFront(frontOptions(settings, runtime, pipeline));
+  const front = await startFront(frontOptions(settings, runtime, store));
   runtime.onReload(() => {
     if (front.reloadCertificates()) log.info("Certificates were read again");
   });
   for (const [protocol, addresses] of Object.entries(front.addresses)) {
     for (const address of addresses) log.info(`Listening protocol=${protocol} address=${address}`);
   }
-  notify.send("READY=1", `STATUS=${statusText(store, pipeline, front)}`);
-  const status = setInterval(() => {
-    pipeline.counters.flush();
-    notify.send(`STATUS=${statusText(store, pipeline, front)}`);
-  }, STATUS_INTERVAL_MS);
-  const sources = startSources(settings, runtime, store, pipeline);
+  notify.send("READY=1", `STATUS=${statusText(store, front)}`);
+  const status = setInterval(
+    () => notify.send(`STATUS=${statusText(store, front)}`),
+    STATUS_INTERVAL_MS,
+  );
+  const sources = startSources(settings, runtime, store);
   try {
     const [summary] = await Promise.all([sources, untilInactive(front, signal)]);
     return summary.exitStatus as ExitStatus | 0;
   } finally {
     clearInterval(status);
-    notify.send("STOPPING=1", `STATUS=Shutting down, ${statusText(store, pipeline, front)}`);
+    notify.send("STOPPING=1", `STATUS=Shutting down, ${statusText(store, front)}`);
     await front.stop(STOP_GRACE_MS);
   }
 }
@@ -99,8 +111,7 @@ async function runAll(
 function startSources(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  store: Store,
-  pipeline: IngestPipeline,
+  store: StoreThread,
 ): Promise<SourcesSummary> {
   const { progress, signal } = runtime;
   const sources = runSources({
@@ -112,9 +123,9 @@ function startSources(
       certificateFile: settings.certificateFile,
       authority: settings.trust.authority,
     },
-    ingest: pipeline,
+    ingest: store,
     resume: { cursor: (sender) => store.lastCursor(sender) },
-    onProgress: (bytesDone) => progress?.update(bytesDone, pipeline.totals.stored),
+    onProgress: (bytesDone) => progress?.update(bytesDone, store.status.stored),
     signal,
   });
   return sources.finally(() => progress?.done());
@@ -123,61 +134,66 @@ function startSources(
 function frontOptions(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  ingest: IngestPipeline,
+  store: StoreThread,
 ): FrontOptions {
   const https = settings.listenHttps.map((text) => parseListenAddress(text));
   const http = settings.listenHttp.map((text) => parseListenAddress(text));
   const raw = settings.listenRaw.map((text) => parseListenAddress(text));
-  const named = new Set(
-    [...https, ...http, ...raw].flatMap((address) =>
-      address.kind === "inherited" ? [address.fd] : [],
-    ),
-  );
-  // As stock: an inherited socket that no option names is a raw one.
-  const unnamed = runtime.inherited
-    .filter(({ fd }) => !named.has(fd))
-    .map(({ fd }): ListenAddress => ({ kind: "inherited", fd }));
+  const { authority } = settings.trust;
   return {
     https,
     http,
-    raw: [...raw, ...unnamed],
+    raw: [...raw, ...unnamedSockets([...https, ...http, ...raw], runtime.inherited)],
     certificates: {
       keyFile: settings.keyFile,
       certificateFile: settings.certificateFile,
       trust: settings.trust,
     },
-    plaintext: settings.trust.authority !== "all" && https.length > 0 ? "refuse" : "accept",
+    plaintext: authority !== "all" && https.length > 0 ? "refuse" : "accept",
     limits: settings.limits,
     announcedEncodings: settings.announcedEncodings,
-    ingest,
+    ingest: store,
     unixName: hostname(),
   };
 }
 
-/** Resolves on the signal, or when neither a listener nor a connection is left. */
-async function untilInactive(front: Front, signal: AbortSignal): Promise<void> {
-  while (front.isActive && !signal.aborted) {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, ACTIVE_CHECK_MS);
-      function done(): void {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      }
-      signal.addEventListener("abort", done);
-    });
-  }
+/** As stock: an inherited socket that no option names is a raw one. */
+function unnamedSockets(
+  named: readonly ListenAddress[],
+  inherited: readonly InheritedSocket[],
+): ListenAddress[] {
+  const fds = new Set(named.flatMap((address) => (address.kind === "inherited" ? [address.fd] : [])));
+  return inherited
+    .filter(({ fd }) => !fds.has(fd))
+    .map(({ fd }): ListenAddress => ({ kind: "inherited", fd }));
 }
 
-function statusText(store: Store, pipeline: IngestPipeline, front: Front): string {
-  const { stored, duplicates, refused } = pipeline.totals;
+/** Resolves on the signal, or when neither a listener nor a connection is left. */
+async function untilInactive(front: Front, signal: AbortSignal): Promise<void> {
+  while (front.isActive && !signal.aborted) await sleep(ACTIVE_CHECK_MS, signal);
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}
+
+function statusText(store: StoreThread, front: Front): string {
+  const { stored, duplicates, refused, openFiles, fullReason } = store.status;
   const parts = [
     `${front.connectionCount} connections`,
     `${stored} entries stored`,
     `${duplicates} duplicates`,
     `${refused} refused`,
-    `${store.openFiles} files open`,
+    `${openFiles} files open`,
   ];
-  if (store.fullReason !== undefined) parts.unshift(`NO SPACE: ${store.fullReason}`);
-  return parts.join(", ");
+  return fullReason === undefined ? parts.join(", ") : `NO SPACE (${fullReason}), ${parts.join(", ")}`;
 }

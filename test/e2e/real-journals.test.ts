@@ -234,6 +234,28 @@ describe.skipIf(!hasSystemd())("journals of real programs (needs systemd-journal
     );
 
     test(
+      "over four connections of one sender at once",
+      async () => {
+        const file = join(work.path, "long.journal");
+        makeJournal(file, sampleExport(8000));
+        const body = work.write("same", journalctlExport("--file", file));
+        const upload = async (receiver: Receiver, index: number): Promise<number> => {
+          await Bun.sleep(index * 7);
+          const args = ["--limit-rate", "20M", "-H", JOURNAL_TYPE, "--data-binary", `@${body}`];
+          return (await curl(...pki.curlArgs("web1"), ...args, receiver.url)).status;
+        };
+        for (let round = 1; round <= 4; round++) {
+          await using receiver = await startReceiver(newOutput(), ["--max-file-size=1M"]);
+          const uploads = [0, 1, 2, 3].map((index) => upload(receiver, index));
+          expect(await Promise.all(uploads)).toEqual([202, 202, 202, 202]);
+          expect(await receiver.stop()).toBe(0);
+          expect(receiver.log).toContain("Finished stored=8000 duplicates=24000 refused=0");
+        }
+      },
+      LIMIT_MS,
+    );
+
+    test(
       "of several senders at once, each in files of its own",
       async () => {
         const output = newOutput();

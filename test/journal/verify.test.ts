@@ -2,7 +2,17 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { AgentError } from "../../src/errors.ts";
-import { DATA, HEADER, OBJECT, ObjectFlag, ObjectType } from "../../src/journal/format.ts";
+import {
+  DATA,
+  HEADER,
+  HEADER_SIZE,
+  OBJECT,
+  ObjectFlag,
+  ObjectType,
+  SIGNATURE,
+  TAG,
+  TAG_SIZE,
+} from "../../src/journal/format.ts";
 import { verifyJournalFile } from "../../src/journal/verify.ts";
 import { Patient, seededRandom, wound } from "../support/journal-damage.ts";
 import {
@@ -252,9 +262,93 @@ describe("verifyJournalFile() throws for", () => {
   });
 });
 
+/** Files of nothing but tags: what a sealed journal is before its first entry. */
+describe("verifyJournalFile() of a sealed file", () => {
+  const SEALED = 1;
+  const CONTINUOUS = 4;
+
+  function verifyTags(compatibleFlags: number, tags: [seqnum: number, epoch: number][]) {
+    const arena = Buffer.alloc(tags.length * TAG_SIZE);
+    for (const [index, [seqnum, epoch]] of tags.entries()) {
+      const object = index * TAG_SIZE;
+      arena.writeUInt8(ObjectType.tag, object + OBJECT.type);
+      arena.writeBigUInt64LE(BigInt(TAG_SIZE), object + OBJECT.size);
+      arena.writeBigUInt64LE(BigInt(seqnum), object + TAG.seqnum);
+      arena.writeBigUInt64LE(BigInt(epoch), object + TAG.epoch);
+    }
+    const header = Buffer.alloc(HEADER_SIZE);
+    header.write(SIGNATURE, HEADER.signature);
+    header.writeUInt32LE(compatibleFlags, HEADER.compatibleFlags);
+    const numbers = {
+      headerSize: HEADER_SIZE,
+      arenaSize: arena.length,
+      tailObjectOffset: HEADER_SIZE + arena.length - TAG_SIZE,
+      objects: tags.length,
+      tags: tags.length,
+    };
+    for (const [name, value] of Object.entries(numbers)) {
+      header.writeBigUInt64LE(BigInt(value), HEADER[name as keyof typeof numbers]);
+    }
+    const file = dir.write("sealed.journal", Buffer.concat([header, arena]));
+    const { problems, notes } = verifyJournalFile(file);
+    return { problems: problems.map(({ what }) => what), notes };
+  }
+
+  test("accepts tags in order and notes that their seals were not checked", () => {
+    const inOrder = { problems: [], notes: ["sealed, the seals of 3 tags were not checked"] };
+    expect(
+      verifyTags(SEALED, [
+        [1, 7],
+        [2, 7],
+        [3, 9],
+      ]),
+    ).toEqual(inOrder);
+    expect(
+      verifyTags(SEALED | CONTINUOUS, [
+        [1, 7],
+        [2, 7],
+        [3, 8],
+      ]),
+    ).toEqual(inOrder);
+    expect(
+      verifyTags(SEALED | CONTINUOUS, [
+        [1, 7],
+        [2, 8],
+        [3, 9],
+      ]),
+    ).toEqual(inOrder);
+  });
+
+  test("rejects tags out of order", () => {
+    expect(
+      verifyTags(SEALED, [
+        [1, 7],
+        [3, 8],
+      ]).problems,
+    ).toEqual(["tag with number 3, need 2"]);
+    expect(
+      verifyTags(SEALED, [
+        [1, 7],
+        [2, 6],
+      ]).problems,
+    ).toEqual(["tag with epoch 6 after 7"]);
+    for (const epochs of [
+      [7, 9],
+      [7, 8, 8],
+      [7, 6],
+    ]) {
+      const tags = epochs.map((epoch, i): [number, number] => [i + 1, epoch]);
+      expect(verifyTags(SEALED | CONTINUOUS, tags).problems).toEqual([
+        `tag with epoch ${epochs.at(-1)} after ${epochs.at(-2)}`,
+      ]);
+    }
+  });
+});
+
 /** Real journals beside a checkout; a checkout alone does not have them. */
 describe("verifyJournalFile() of journals of systemd's own tests", () => {
-  const shared = Bun.env["AGENT_SHARED_DATA"] ?? path.join(import.meta.dir, "../../../shared/data");
+  const { AGENT_SHARED_DATA } = Bun.env;
+  const shared = AGENT_SHARED_DATA ?? path.join(import.meta.dir, "../../../shared/data");
   const names = existsSync(shared) ? readdirSync(shared).filter((f) => f.endsWith(".zst")) : [];
   const sound = new Set([
     "system@0005ebbfd4346b9f-43185b46162d9fa5.journal~",

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import { AgentError } from "../../src/errors.ts";
 import type { Front } from "../../src/serve/front.ts";
+import type { Ingest } from "../../src/serve/ingest-types.ts";
 import {
   BodyRecorder,
   curl,
@@ -342,8 +343,8 @@ describe("A refusal in mid-body", () => {
       "Decompression of received blob failed.",
     ],
   ];
-  for (const [name, error, status, text] of cases) {
-    for (const how of ["throws", "rejects"] as const) {
+  for (const [index, [name, error, status, text]] of cases.entries()) {
+    for (const how of index === 0 ? ["throws", "rejects"] : ["rejects"]) {
       test(`reaches curl in the middle of 30 MB: ${name}, push ${how}`, async () => {
         const { ingest, port } = await start();
         ingest.onPush = () => {
@@ -397,16 +398,26 @@ describe("A refusal in mid-body", () => {
 });
 
 test("A slow ingest slows the sender down: no more than a chunk is taken ahead", async () => {
-  const { ingest, port } = await start();
   let taken = 0;
   let done = 0;
   let aheadMax = 0;
-  ingest.onPush = async (chunk) => {
-    taken += chunk.length;
-    aheadMax = Math.max(aheadMax, taken - done);
-    await Bun.sleep(1);
-    done += chunk.length;
+  const slow: Ingest = {
+    open: () => ({
+      push: async (chunk) => {
+        taken += chunk.length;
+        aheadMax = Math.max(aheadMax, taken - done);
+        await Bun.sleep(1);
+        done += chunk.length;
+      },
+      end: () =>
+        Promise.resolve({
+          counts: { stored: 0, duplicates: 0, refused: new Map() },
+          trailingBytes: 0,
+        }),
+      abort: () => undefined,
+    }),
   };
+  front = await startTestFront(slow, { http: ["127.0.0.1:0"] });
   using dir = new TempDir();
   const size = 200e6;
   const file = dir.write("body", new Uint8Array(size));
@@ -415,15 +426,14 @@ test("A slow ingest slows the sender down: no more than a chunk is taken ahead",
   let rssMax = 0;
   const watch = setInterval(() => {
     rssMax = Math.max(rssMax, process.memoryUsage.rss());
-    // What the recorder keeps is not the front's.
-    for (const stream of ingest.streams) stream.body.length = 0;
-  }, 1);
-  const url = `http://127.0.0.1:${port}/upload`;
+  }, 5);
+  const url = `http://127.0.0.1:${portOf(front.addresses.http[0])}/upload`;
   const result = await curl("-H", JOURNAL_TYPE, "-H", "Expect:", "--data-binary", `@${file}`, url);
   clearInterval(watch);
   expect(result.status).toBe(202);
   expect(done).toBe(size);
   expect(aheadMax).toBeLessThanOrEqual(512 * 1024);
+  // The rest is chunks the garbage collector has not got round to.
   expect(rssMax - rssBefore).toBeLessThan(size / 2);
 });
 

@@ -49,13 +49,11 @@ export class ScaledStream {
     this.#scratch = Buffer.alloc(this.#sizeMax);
   }
 
-  /** Entries `from` … `to`-1 of the endless stream. */
-  slice(from: number, to: number): Uint8Array {
-    const entries: Uint8Array[] = [];
-    for (let index = from; index < to; index++) {
-      entries.push(this.#scratch.subarray(0, this.#write(index, this.#scratch, 0)).slice());
-    }
-    return new Uint8Array(Buffer.concat(entries));
+  /** Entries `from` … `to`-1 of the endless stream, one by one. */
+  entries(from: number, to: number): Uint8Array[] {
+    return Array.from({ length: to - from }, (_, i) => {
+      return new Uint8Array(this.#scratch.subarray(0, this.#write(from + i, this.#scratch, 0)));
+    });
   }
 
   /** Writes entries up to the first that reaches `sizeMin` bytes. */

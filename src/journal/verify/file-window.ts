@@ -21,6 +21,7 @@ export class FileWindow {
   readonly #buffer = new ArrayBuffer(WINDOW_SIZE);
   /** Valid until the next load(). */
   readonly bytes = Buffer.from(this.#buffer);
+  readonly view = new DataView(this.#buffer);
   readonly words = new Uint32Array(this.#buffer);
   #start = 0;
   #end = 0;
@@ -42,7 +43,8 @@ export class FileWindow {
       this.#end = offset + WINDOW_SIZE;
       this.bytes.fill(0, readFully(this.#fd, this.bytes, offset));
     }
-    return (offset - this.#start) / 4;
+    // A shift, not a division: the JIT must see an integer, whatever the size of the file.
+    return (offset - this.#start) >>> 2;
   }
 
   /** A copy of bytes [offset, offset + size), of any size. */

@@ -4,6 +4,7 @@
  * pass needs of it kept. HOT: guarded by scripts/bench/verify.ts.
  */
 import { align8 } from "../../bytes/uint64.ts";
+import { viewOf } from "../../bytes/view.ts";
 import {
   Compatible,
   DATA,
@@ -196,10 +197,12 @@ function scanDataPayload(
     return 0;
   }
   let bytes: Buffer = window.bytes;
+  let view: DataView = window.view;
   let start = 0;
   let end = size;
   if (size > WINDOW_SIZE) {
     bytes = window.read(offset, size);
+    view = viewOf(bytes);
   } else {
     start = window.load(offset, size) * WORD;
     end = start + size;
@@ -211,11 +214,12 @@ function scanDataPayload(
     if (unpacked.kind !== "raw") return 0;
     const raw = unpacked.bytes;
     bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+    view = viewOf(bytes);
     start = 0;
     end = bytes.length;
   }
   const { index, hashLow, hashHigh } = scan.data;
-  hashPayload(scan.key, bytes, start, end);
+  hashPayload(scan.key, view, start, end);
   checkHash(scan, object, hashLow.values[index.count - 1]!, hashHigh.values[index.count - 1]!);
   const nameEnd = indexOfEquals(bytes, start, end);
   return nameEnd > start ? nameNumber(scan, bytes, start, nameEnd) : 0;
@@ -266,7 +270,7 @@ function scanField(scan: Scan, offset: number, size: number): void {
     return;
   }
   const start = window.load(offset + FIELD.payload, nameSize) * WORD;
-  hashPayload(scan.key, window.bytes, start, start + nameSize);
+  hashPayload(scan.key, window.view, start, start + nameSize);
   checkHash(scan, offset, low, high);
   fields.name.push(nameNumber(scan, window.bytes, start, start + nameSize));
 }

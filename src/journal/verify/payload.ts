@@ -73,16 +73,16 @@ export const payloadHash = { low: 0, high: 0 };
 /** @param key the file id where the file is keyed */
 export function hashPayload(
   key: Uint8Array | undefined,
-  bytes: Uint8Array,
+  view: DataView,
   start: number,
   end: number,
 ): void {
   if (key === undefined) {
-    hashJenkins(viewOf(bytes), start, end);
+    hashJenkins(view, start, end);
     payloadHash.low = jenkins.low >>> 0;
     payloadHash.high = jenkins.high >>> 0;
   } else {
-    hashSiphash24(key, viewOf(bytes), start, end);
+    hashSiphash24(key, view, start, end);
     payloadHash.low = siphash.low >>> 0;
     payloadHash.high = siphash.high >>> 0;
   }
@@ -107,7 +107,7 @@ const ZSTD_MAGIC = 0xfd2fb528;
 
 /** RFC 8878 3.1.1: the declared size of a payload that is exactly one frame. */
 function zstdContentSize(frame: Uint8Array): number {
-  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  const view = viewOf(frame);
   if (view.getUint32(0, true) !== ZSTD_MAGIC) throw new Error("it does not begin a frame");
   const descriptor = view.getUint8(4);
   const isSingleSegment = (descriptor & 0x20) !== 0;

@@ -29,7 +29,7 @@ const GATEWAY_IDLE_MS_MAX = 300_000;
 /** Where to go on. */
 export interface Resume {
   /** Cursor of the newest stored entry of `sender`; undefined when nothing of it is stored. */
-  cursor(sender: string): string | undefined;
+  cursor(sender: string): Promise<string | undefined>;
 }
 
 export interface UrlSourceOptions {
@@ -53,7 +53,7 @@ export async function followGateway(
   let fruitless = 0;
   let wholeJournal = false;
   while (!signal.aborted) {
-    const cursor = wholeJournal ? undefined : resume.cursor(gateway.name);
+    const cursor = wholeJournal ? undefined : await resume.cursor(gateway.name);
     const pull = await pullOnce(gateway, cursor, complaints, options);
     counts = addCounts(counts, pull.counts);
     if (pull.error !== undefined) complaints.add(pull.error);
@@ -103,9 +103,9 @@ async function pullOnce(
     const answer = await requestEntries(gateway, { tls: options.tls, cursor, nowMs, signal });
     silence.set(false);
     if (answer.kind === "refused") return { ...EMPTY_PULL, ...answer };
+    const stream = options.ingest.open(gateway.name, undefined);
     complaints.clear();
     const watch = cursor === undefined ? undefined : watchForGap(cursor, complaints);
-    const stream = options.ingest.open(gateway.name, undefined);
     const drained = await drain(answer.body, stream, options.signal, {
       readError: (cause) => connectionError(gateway, cause),
       onChunk: (chunk) => watch?.(chunk),

@@ -1,0 +1,86 @@
+/** kill -9 of the receiver at random moments while senders push: issue 2, point 3. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import { useAgentBinary } from "../support/agent-binary.ts";
+import { BatchSender, keyOf } from "../support/batch-sender.ts";
+import { seededRandom } from "../support/encoded-bodies.ts";
+import { hasSystemd } from "../support/journal-tools.ts";
+import { freePort, Receiver } from "../support/receiver.ts";
+import {
+  findDamage,
+  journalctlExport,
+  journalFiles,
+  parseExport,
+} from "../support/stored-journals.ts";
+import { TempDir } from "../support/temp-dir.ts";
+import { TestPki } from "../support/tls.ts";
+
+const { AGENT_TEST_LONG, AGENT_TEST_SEED = "1" } = Bun.env;
+const ROUNDS = AGENT_TEST_LONG === "1" ? 20 : 6;
+const RUN_MS_MAX = 700;
+/** Small files, so that some kills hit a rotation. */
+const ARGS = ["--max-file-size=512K", "--max-files=0"];
+/** Of the second sender there are two journals, as of every machine with users. */
+const SENDERS = [
+  { name: "db1", seqnumIds: ["d1".repeat(16)], batchEntries: 1 },
+  { name: "web1", seqnumIds: ["a0".repeat(16), "a1".repeat(16)], batchEntries: 40 },
+  { name: "web2", seqnumIds: ["b0".repeat(16)], batchEntries: 400 },
+];
+
+const agent = useAgentBinary();
+
+describe.skipIf(!hasSystemd())("kill -9 (needs systemd-journal-remote)", () => {
+  const work = new TempDir();
+  const pki = new TestPki();
+
+  beforeAll(() => {
+    for (const { name } of SENDERS) pki.issue(name);
+  });
+  afterAll(() => {
+    pki[Symbol.dispose]();
+    work[Symbol.dispose]();
+  });
+
+  test(`${ROUNDS} times while three senders push: each entry once, every file sound or set aside`, async () => {
+    const seed = Number(AGENT_TEST_SEED);
+    console.log(`seed ${seed}`);
+    const random = seededRandom(seed);
+    const output = join(work.path, "received");
+    mkdirSync(output);
+    const port = await freePort();
+    const start = () =>
+      Receiver.start({ command: [agent.path, "serve"], output, pki, port, args: ARGS });
+    let isOver = false;
+    const senders = SENDERS.map((sender) => new BatchSender({ ...sender, pki, port, random }));
+    const running = Promise.all(senders.map((sender) => sender.run(() => isOver)));
+
+    for (let round = 1; round <= ROUNDS; round++) {
+      await using receiver = await start();
+      await Bun.sleep(random() * RUN_MS_MAX);
+      await receiver.kill();
+    }
+    await using receiver = await start();
+    isOver = true;
+    await running;
+    expect(await receiver.stop()).toBe(0);
+
+    for (const [index, { name }] of SENDERS.entries()) {
+      const sender = senders[index];
+      const files = journalFiles(output).filter((file) => isOf(file, name));
+      const stored = files.flatMap((file) => parseExport(journalctlExport("--file", file)));
+      const keys = stored.map(keyOf).sort();
+      console.log(
+        `${name}: ${keys.length} entries in ${files.length} files, ${sender?.failures} posts cut`,
+      );
+      expect(keys).toEqual([...(sender?.acknowledged ?? [])].sort());
+      expect(existsSync(join(output, `remote-${name}.journal`))).toBe(true);
+    }
+    expect(findDamage(journalFiles(output, ".journal"))).toEqual([]);
+    console.log(`${journalFiles(output, ".journal~").length} files set aside`);
+  }, 90_000);
+
+  function isOf(file: string, sender: string): boolean {
+    return /^remote-(\w+)[@.]/.exec(basename(file))?.[1] === sender;
+  }
+});

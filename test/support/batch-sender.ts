@@ -1,0 +1,84 @@
+/** A sender as good ones are: bounded batches, each repeated until there is a 202. */
+import { concat, sampleEntry } from "./export-stream.ts";
+import type { ExportedEntry } from "./stored-journals.ts";
+import type { TestPki } from "./tls.ts";
+import { type HttpReply, TlsClient } from "./tls-client.ts";
+
+export interface BatchSenderOptions {
+  pki: TestPki;
+  /** Of the certificate. */
+  name: string;
+  port: number;
+  /** Entries go round these. */
+  seqnumIds: readonly string[];
+  batchEntries: number;
+  random: () => number;
+}
+
+/** Which entry it is, and what it says: `s=…;i=…;MESSAGE=…`. */
+type EntryKey = string;
+
+export class BatchSender {
+  /** Every entry there was a 202 for. */
+  readonly acknowledged = new Set<EntryKey>();
+  /** Answers other than 202, in order. */
+  readonly refusals: HttpReply[] = [];
+  /** Posts that got no answer. */
+  failures = 0;
+  readonly #options: BatchSenderOptions;
+  #client: TlsClient | undefined;
+  #index = 0;
+
+  constructor(options: BatchSenderOptions) {
+    this.#options = options;
+  }
+
+  /** Posts one batch after the other until `isEnough`, which is asked after each 202. */
+  async run(isEnough: () => boolean): Promise<void> {
+    while (!isEnough()) {
+      const batch = this.#nextBatch();
+      while (!(await this.#tryPost(batch.body))) await Bun.sleep(20);
+      for (const key of batch.keys) this.acknowledged.add(key);
+    }
+    this.close();
+  }
+
+  close(): void {
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  /** @returns whether it is acknowledged. */
+  async #tryPost(body: Uint8Array): Promise<boolean> {
+    const { pki, name, port } = this.#options;
+    try {
+      this.#client ??= await TlsClient.connect(pki, name, port);
+      const reply = await this.#client.post(body);
+      if (reply.status === 202) return true;
+      this.refusals.push(reply);
+    } catch {
+      this.failures++;
+    }
+    this.close();
+    return false;
+  }
+
+  #nextBatch(): { body: Uint8Array; keys: EntryKey[] } {
+    const { seqnumIds, batchEntries, random } = this.#options;
+    const keys: EntryKey[] = [];
+    const parts = Array.from({ length: batchEntries }, () => {
+      const index = this.#index++;
+      const seqnumId = seqnumIds[index % seqnumIds.length] ?? "";
+      keys.push(`s=${seqnumId};i=${(index + 1).toString(16)};MESSAGE=message ${index}`);
+      const detail = Array.from({ length: 20 }, () => random().toString(36).slice(2)).join("");
+      return sampleEntry(index, { seqnumId, fields: [`DETAIL=${detail}`] });
+    });
+    return { body: concat(...parts), keys };
+  }
+}
+
+/** The same key of an entry that journalctl shows. */
+export function keyOf(entry: ExportedEntry): EntryKey {
+  const [id, number] = entry.cursor.split(";");
+  return `${id};${number};${entry.fields.find((field) => field.startsWith("MESSAGE="))}`;
+}
