@@ -57,8 +57,9 @@ function runBun(args: readonly string[]): void {
   if (exitCode !== 0) throw new Error(`bun ${args.join(" ")}\n${stderr}`);
 }
 
-/** Abbreviated; "+" says that the tree differs from it. "unknown" outside a repository. */
+/** Abbreviated; "+" says that the tree differs from it. "unknown" outside a repository or without git. */
 function readCommit(): string {
+  if (Bun.which("git") === null) return "unknown";
   const git = (...args: string[]): string | undefined => {
     const { exitCode, stdout } = Bun.spawnSync(["git", ...args], { cwd: ROOT });
     return exitCode === 0 ? stdout.toString().trim() : undefined;

@@ -10,7 +10,8 @@ const END = "<!-- end of options -->\n";
 
 if (import.meta.main) {
   const text = readFileSync(README, "utf8");
-  writeFileSync(README, text.replace(optionTablesIn(text), formatOptionTables()));
+  const { begin, end } = findTables(text);
+  writeFileSync(README, text.slice(0, begin) + formatOptionTables() + text.slice(end));
 }
 
 /** A heading and a table for each group of the help text. */
@@ -30,10 +31,15 @@ export function formatOptionTables(): string {
 
 /** What README.md has there now. */
 export function optionTablesIn(readme: string): string {
+  const { begin, end } = findTables(readme);
+  return readme.slice(begin, end);
+}
+
+function findTables(readme: string): { begin: number; end: number } {
   const begin = readme.indexOf(BEGIN);
   const end = readme.indexOf(END);
   if (begin < 0 || end < begin) throw new Error(`Cannot find the options in "${README}"`);
-  return readme.slice(begin + BEGIN.length, end);
+  return { begin: begin + BEGIN.length, end };
 }
 
 function formatRow(option: Option): string {

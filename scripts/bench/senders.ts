@@ -145,7 +145,10 @@ async function reconnectAll(): Promise<void> {
     });
   }
   const seconds = secondsSince(startMs);
-  report("reconnected", `${seconds.toFixed(1)} s, ${Math.round(visits / seconds)}/s, ${retries()} retries`);
+  report(
+    "reconnected",
+    `${seconds.toFixed(1)} s, ${Math.round(visits / seconds)}/s, ${retries()} retries`,
+  );
   if (samples.length < SAMPLES) return;
   const third = Math.floor(SAMPLES / 3);
   const [first, last] = [meanOf(samples.slice(0, third)), meanOf(samples.slice(-third))];
@@ -168,7 +171,10 @@ function prove(): void {
   const step = Math.ceil(names.length / JOURNALCTL_SAMPLE);
   const sample = names.filter((_, index) => index % step === 0);
   const passed = sample.filter((name) => journalctlVerify(join(output, name)).ok);
-  check(`journalctl --verify passes ${sample.length} of the files`, passed.length === sample.length);
+  check(
+    `journalctl --verify passes ${sample.length} of the files`,
+    passed.length === sample.length,
+  );
 }
 
 function report(stage: string, detail = ""): void {

@@ -71,7 +71,11 @@ function report(name: string, entries: number, start: Start): void {
 
 for (let round = 0; round < 2; round++) {
   const start = begin();
-  const count = feed(file, () => {}, () => {});
+  const count = feed(
+    file,
+    () => {},
+    () => {},
+  );
   report("parse", count, start);
 }
 

@@ -12,7 +12,6 @@ export const siphash = { low: 0, high: 0 };
  *
  * One function, so that the state (four u64 as pairs a, b, c, d of halves) stays in registers.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a hash is one state machine
 // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: a hash is one state machine
 export function hashSiphash24(key: Uint8Array, view: DataView, start: number, end: number): void {
   const k0l = word(key, 0);

@@ -15,7 +15,14 @@ import {
   SEQNUM_ID_NAME,
   SEQNUM_NAME,
 } from "./fields.ts";
-import { isSeqnum, parseCursorIdentity, parseId, parseNumber } from "./values.ts";
+import {
+  cursorXorHash,
+  isSeqnum,
+  parseCursorIdentity,
+  parseCursorXorHash,
+  parseId,
+  parseNumber,
+} from "./values.ts";
 
 const CR = 0x0d;
 const UNDERSCORE = 0x5f;
@@ -134,6 +141,16 @@ export class EntryHead {
       const cursorEnd = entryStart + this.#cursorEnd;
       entry.seqnum = parseCursorIdentity(bytes, cursorStart, cursorEnd, entry.seqnumId);
     }
+    this.#fillXorHash(entry, bytes, entryStart);
+  }
+
+  #fillXorHash(entry: Entry, bytes: Uint8Array, entryStart: number): void {
+    const cursorStart = entryStart + this.#cursorStart;
+    const cursorEnd = entryStart + this.#cursorEnd;
+    entry.hasXorHash = entry.seqnum > 0 && parseCursorXorHash(bytes, cursorStart, cursorEnd);
+    if (!entry.hasXorHash) return;
+    entry.xorHashLow = cursorXorHash.low;
+    entry.xorHashHigh = cursorXorHash.high;
   }
 }
 

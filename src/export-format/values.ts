@@ -102,6 +102,28 @@ export function parseCursorIdentity(
   return isSeqnum(seqnum) && hasId && !isNullId128(seqnumId) ? seqnum : 0;
 }
 
+/** Result of the last {@link parseCursorXorHash}: low and high 32 bits. */
+export const cursorXorHash = { low: 0, high: 0 };
+
+/** The hash at the end of a cursor, `…;x=<hex>`, into {@link cursorXorHash}; false when there is none. */
+export function parseCursorXorHash(bytes: Uint8Array, start: number, end: number): boolean {
+  let low = 0;
+  let high = 0;
+  let digits = 0;
+  let index = end - 1;
+  for (; index >= start; index--, digits++) {
+    const digit = HEX_VALUES[bytes[index]!]!;
+    if ((digit & NOT_HEX) !== 0) break;
+    if (digits < 8) low |= digit << (digits * 4);
+    else high |= digit << ((digits - 8) * 4);
+  }
+  const isNamed = index > start && bytes[index] === EQUALS && bytes[index - 1] === LETTER_X;
+  if (!isNamed || digits === 0 || digits > 16) return false;
+  cursorXorHash.low = low;
+  cursorXorHash.high = high;
+  return true;
+}
+
 /** Whether a parsed number can be a sequence number: 1 .. 2^53-1. */
 export function isSeqnum(value: number): boolean {
   return value >= 1 && value <= Number.MAX_SAFE_INTEGER;

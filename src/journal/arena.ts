@@ -2,6 +2,8 @@
  * The space objects are placed in, one behind the other, and the counters of the header that grow
  * with it. New space reads as zeros, so only what is not zero is written.
  */
+
+import { AgentError } from "../errors.ts";
 import {
   COMPACT_FILE_SIZE_MAX,
   ENTRY_ARRAY,
@@ -11,7 +13,6 @@ import {
   ObjectType,
 } from "./format.ts";
 import type { PagedFile } from "./paged-file.ts";
-import { AgentError } from "../errors.ts";
 
 const TWO_32 = 2 ** 32;
 
@@ -47,7 +48,10 @@ export class Arena {
     const offset = this.end;
     const end = offset + size + ((8 - (size & 7)) & 7);
     if (end > COMPACT_FILE_SIZE_MAX) {
-      throw new AgentError("E_LIMIT", `Cannot grow journal file to ${end} bytes: 4 GiB is the most`);
+      throw new AgentError(
+        "E_LIMIT",
+        `Cannot grow journal file to ${end} bytes: 4 GiB is the most`,
+      );
     }
     this.file.set32(offset + OBJECT.type, type | (flags << 8));
     this.file.set32(offset + OBJECT.size, size);

@@ -32,16 +32,19 @@ export const RECORD = {
 const RECORD_WORDS = 16;
 export const NO_RECORD = -1;
 
-const RECORDS_INITIAL = 256;
-const SLOTS_INITIAL = 1024;
-
 export class DataIndex {
-  words = new Int32Array(RECORDS_INITIAL * RECORD_WORDS);
+  words: Int32Array;
   /** Word index behind the last record. */
   #end = 0;
   #records = 0;
   /** Open addressing: record / RECORD_WORDS + 1, or 0. */
-  #table = new Int32Array(SLOTS_INITIAL);
+  #table: Int32Array;
+
+  /** @param expected records there may be; memory is only taken as they come */
+  constructor(expected: number) {
+    this.words = new Int32Array(expected * RECORD_WORDS);
+    this.#table = new Int32Array(2 ** Math.ceil(Math.log2(expected * 2)));
+  }
 
   /** First slot to look at; continue with {@link nextSlot}. Halves of a hash are signed. */
   slotOf(low: number, high: number): number {

@@ -6,7 +6,7 @@ import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
 import { AgentError } from "../errors.ts";
-import { nextArrayCapacity, type Arena } from "./arena.ts";
+import { type Arena, nextArrayCapacity } from "./arena.ts";
 import { DataIndex, RECORD } from "./data-index.ts";
 import { bucketOf, type FieldTable } from "./field-table.ts";
 import {
@@ -19,6 +19,7 @@ import {
   ObjectFlag,
   ObjectType,
 } from "./format.ts";
+import type { JournalHeader } from "./header.ts";
 
 /** Items from which an array is worth having in memory. */
 const LONG_ARRAY = 64;
@@ -28,19 +29,15 @@ export interface DataTableOptions {
   fields: FieldTable;
   /** The file id when the file's hash is keyed. */
   key: Uint8Array | undefined;
-  itemsOffset: number;
-  buckets: number;
-  /** DATA objects in the file. */
-  count: number;
-  chainDepth: number;
+  header: JournalHeader;
   /** zstd for payloads from this size on; undefined = never. */
   compressThresholdBytes: number | undefined;
   /** The file is new: a payload that the index does not know is not in the file either. */
-  fresh: boolean;
+  isNew: boolean;
 }
 
 export class DataTable {
-  readonly index = new DataIndex();
+  readonly index: DataIndex;
   count: number;
   chainDepth: number;
   /** Most slots of the index looked at for one payload: grows when somebody crafts colliding payloads. */
@@ -52,7 +49,7 @@ export class DataTable {
   readonly #itemsOffset: number;
   readonly #compressThreshold: number;
   readonly #payloadStart: number;
-  readonly #fresh: boolean;
+  readonly #isNew: boolean;
   /** Objects in each bucket, up to 255; in a reopened file of the buckets walked so far. */
   readonly #bucketLength: Uint8Array;
   #changed: number[] = [];
@@ -61,14 +58,17 @@ export class DataTable {
     this.#arena = options.arena;
     this.#fields = options.fields;
     this.#key = options.key;
-    this.#itemsOffset = options.itemsOffset;
-    this.buckets = options.buckets;
-    this.count = options.count;
-    this.chainDepth = options.chainDepth;
+    const { header } = options;
+    this.#itemsOffset = header.dataHashTableOffset;
+    this.buckets = header.dataHashTableSize / HASH_ITEM_SIZE;
+    this.count = header.data ?? 0;
+    this.chainDepth = header.dataHashChainDepth ?? 0;
     this.#compressThreshold = options.compressThresholdBytes ?? Number.POSITIVE_INFINITY;
     this.#payloadStart = options.arena.compact ? DATA.compactPayload : DATA.regularPayload;
-    this.#fresh = options.fresh;
-    this.#bucketLength = new Uint8Array(options.buckets);
+    this.#isNew = options.isNew;
+    this.#bucketLength = new Uint8Array(this.buckets);
+    // The file is rotated when its hash table is three quarters full.
+    this.index = new DataIndex(this.buckets);
   }
 
   /** Whether record `guess` holds exactly [start .. end) of `view`. */
@@ -95,7 +95,8 @@ export class DataTable {
       const record = index.recordAt(slot);
       if (record < 0) break;
       probes++;
-      if (words[record + RECORD.hashLow] !== low || words[record + RECORD.hashHigh] !== high) continue;
+      if (words[record + RECORD.hashLow] !== low || words[record + RECORD.hashHigh] !== high)
+        continue;
       if (this.holds(record, view, start, end)) return record;
     }
     if (probes > this.probesMax) this.probesMax = probes;
@@ -115,7 +116,8 @@ export class DataTable {
         this.#extendArrays(record, entries - 1);
         used = 0;
       }
-      const item = (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
+      const item =
+        (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
       // The pages of a long array are written again soon; a short one may not be seen for long.
       if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
       else file.poke32(item, entryOffset);
@@ -150,7 +152,10 @@ export class DataTable {
     const array = this.#arena.allocateEntryArray(capacity);
     const last = words[record + RECORD.arrayOffset]! >>> 0;
     if (last === 0) {
-      this.#arena.file.poke32((words[record + RECORD.offset]! >>> 0) + DATA.entryArrayOffset, array);
+      this.#arena.file.poke32(
+        (words[record + RECORD.offset]! >>> 0) + DATA.entryArrayOffset,
+        array,
+      );
     } else {
       this.#arena.file.poke32(last + ENTRY_ARRAY.nextEntryArrayOffset, array);
     }
@@ -174,7 +179,7 @@ export class DataTable {
       storedHigh = siphash.high;
     }
     const bucket = bucketOf(storedLow, storedHigh, this.buckets);
-    if (!this.#fresh) {
+    if (!this.#isNew) {
       const found = this.#findInFile(bucket, storedLow, storedHigh, view, start, end);
       if (found !== 0) return this.#remember(found, low, high, end - start);
     }
@@ -206,7 +211,9 @@ export class DataTable {
       if (sameHash && this.#payloadEquals(offset, view, start, end)) return offset;
       const next = file.get32(offset + DATA.nextHashOffset);
       if (next !== 0 && next <= offset) {
-        throw new AgentError("E_JOURNAL_CORRUPT", "Cannot follow hash chain: it does not rise", { offset });
+        throw new AgentError("E_JOURNAL_CORRUPT", "Cannot follow hash chain: it does not rise", {
+          offset,
+        });
       }
       offset = next;
       depth++;

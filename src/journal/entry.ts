@@ -30,6 +30,13 @@ export interface Entry {
   seqnum: number;
   /** 16 bytes; meaningful only when `seqnum` is not 0. */
   seqnumId: Uint8Array;
+  /**
+   * The xor-hash the sender's cursor names (`x=`), as halves, so that the stored entry has the same cursor even
+   * where the sender's file was damaged. Meaningful only when `hasXorHash`; else it is computed.
+   */
+  hasXorHash: boolean;
+  xorHashLow: number;
+  xorHashHigh: number;
 }
 
 /** An entry with room for `fieldsMax` fields, to be filled and reused. */
@@ -45,5 +52,8 @@ export function newEntry(fieldsMax: number = ENTRY_FIELDS_MAX): Entry {
     bootId: new Uint8Array(16),
     seqnum: 0,
     seqnumId: new Uint8Array(16),
+    hasXorHash: false,
+    xorHashLow: 0,
+    xorHashHigh: 0,
   };
 }

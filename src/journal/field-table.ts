@@ -3,6 +3,7 @@ import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import type { Arena } from "./arena.ts";
 import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, OBJECT, ObjectType } from "./format.ts";
+import type { JournalHeader } from "./header.ts";
 
 interface FieldRecord {
   name: Uint8Array;
@@ -23,20 +24,13 @@ export class FieldTable {
   readonly #known = new Map<number, FieldRecord[]>();
   readonly #changed: FieldRecord[] = [];
 
-  constructor(
-    arena: Arena,
-    key: Uint8Array | undefined,
-    itemsOffset: number,
-    buckets: number,
-    count: number,
-    chainDepth: number,
-  ) {
+  constructor(arena: Arena, key: Uint8Array | undefined, header: JournalHeader) {
     this.#arena = arena;
     this.#key = key;
-    this.#itemsOffset = itemsOffset;
-    this.buckets = buckets;
-    this.count = count;
-    this.chainDepth = chainDepth;
+    this.#itemsOffset = header.fieldHashTableOffset;
+    this.buckets = header.fieldHashTableSize / HASH_ITEM_SIZE;
+    this.count = header.fields ?? 0;
+    this.chainDepth = header.fieldHashChainDepth ?? 0;
   }
 
   /** Puts a new DATA object in front of the list of its field, whose name is [start .. end) of `view`. */

@@ -7,7 +7,7 @@
 
 export const PAGE_SIZE = 4096;
 export const PAGE_SHIFT = 12;
-const PAGE_CACHE_BYTES_DEFAULT = 48 * 1024 * 1024;
+const PAGE_CACHE_BYTES_DEFAULT = 24 * 1024 * 1024;
 
 /** What the cache needs of a file whose pages it holds. */
 export interface PageOwner {
@@ -48,7 +48,8 @@ export class PageCache {
 
   /** A slot for `page` of `owner`; its bytes are whatever was there before. */
   acquire(owner: PageOwner, page: number): number {
-    const slot = this.#free.pop() ?? (this.#touched < this.#slots ? this.#touched++ : this.#evict());
+    const slot =
+      this.#free.pop() ?? (this.#touched < this.#slots ? this.#touched++ : this.#evict());
     this.#owners[slot] = owner;
     this.#pages[slot] = page;
     this.dirty[slot] = 0;

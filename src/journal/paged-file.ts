@@ -18,6 +18,10 @@ const pokeView = new DataView(pokeBytes.buffer);
 /** Copies at least this long go to whole pages directly, past the cache. */
 const WRITE_THROUGH_MIN = 256 * 1024;
 
+const POKES_INITIAL = 64;
+/** Also the factor that makes offset and index one exact number: 2^32 * 2^20 < 2^53. */
+const POKES_MAX = 2 ** 20;
+
 export class PagedFile implements PageOwner {
   readonly fd: number;
   readonly #cache: PageCache;
@@ -29,8 +33,10 @@ export class PagedFile implements PageOwner {
   #slots: Int32Array;
   /** Pages with the dirty mark, in the order they became dirty. */
   #dirtyList: number[] = [];
-  /** Words changed on pages that are not in memory: offset, value, offset, value … */
-  #pokes: number[] = [];
+  /** Words changed on pages that are not in memory, in the order they were changed. */
+  #pokeOffsets = new Uint32Array(POKES_INITIAL);
+  #pokeValues = new Int32Array(POKES_INITIAL);
+  #pokes = 0;
   /** 1 = there is a poke for that page. */
   #poked = new Uint8Array(0);
   /** Pages from here on have never been written and read as zeros. */
@@ -73,7 +79,7 @@ export class PagedFile implements PageOwner {
       this.set32(offset, value);
       return;
     }
-    this.#pokes.push(offset, value);
+    this.#addPoke(offset, value);
     if (page >= this.#poked.length) {
       const grown = new Uint8Array(this.#slots.length);
       grown.set(this.#poked);
@@ -168,8 +174,8 @@ export class PagedFile implements PageOwner {
    */
   flushPages(): void {
     const pages = this.#dirtyList.sort((a, b) => a - b);
-    const pokes = this.#takePokesDescending();
-    let poke = 0;
+    const pokes = this.#sortPokes();
+    let poke = pokes.length;
     let last = pages.length - 1;
     while (last >= 0) {
       let first = last;
@@ -187,7 +193,7 @@ export class PagedFile implements PageOwner {
     this.#writePokes(pokes, poke, 0);
     for (const page of pages) this.#dirty[this.#slots[page]!] = 0;
     this.#dirtyList = [];
-    this.#pokes = [];
+    this.#pokes = 0;
     this.#poked.fill(0);
   }
 
@@ -203,7 +209,7 @@ export class PagedFile implements PageOwner {
       this.#slots[page] = -1;
     }
     this.#dirtyList = [];
-    this.#pokes = [];
+    this.#pokes = 0;
   }
 
   #load(page: number): number {
@@ -252,36 +258,55 @@ export class PagedFile implements PageOwner {
 
   /** A page that comes into memory takes the words meant for it along. */
   #applyPokes(page: number): void {
-    const pokes = this.#pokes;
-    if (pokes.length === 0 || this.#poked[page] !== 1) return;
+    if (this.#pokes === 0 || this.#poked[page] !== 1) return;
     this.#poked[page] = 0;
     let kept = 0;
-    for (let i = 0; i < pokes.length; i += 2) {
-      if (pokes[i]! >>> PAGE_SHIFT === page) {
-        this.set32(pokes[i]!, pokes[i + 1]!);
+    for (let i = 0; i < this.#pokes; i++) {
+      const offset = this.#pokeOffsets[i]!;
+      const value = this.#pokeValues[i]!;
+      if (offset >>> PAGE_SHIFT === page) {
+        this.set32(offset, value);
       } else {
-        pokes[kept++] = pokes[i]!;
-        pokes[kept++] = pokes[i + 1]!;
+        this.#pokeOffsets[kept] = offset;
+        this.#pokeValues[kept++] = value;
       }
     }
-    pokes.length = kept;
+    this.#pokes = kept;
   }
 
-  /** [offset, value] pairs by falling offset; of several for one word the newest comes last. */
-  #takePokesDescending(): [number, number][] {
-    const pairs: [number, number][] = [];
-    for (let i = 0; i < this.#pokes.length; i += 2) {
-      pairs.push([this.#pokes[i]!, this.#pokes[i + 1]!]);
+  #addPoke(offset: number, value: number): void {
+    if (this.#pokes === POKES_MAX) this.flushPages();
+    if (this.#pokes === this.#pokeOffsets.length) {
+      const offsets = new Uint32Array(this.#pokes * 2);
+      offsets.set(this.#pokeOffsets);
+      this.#pokeOffsets = offsets;
+      const values = new Int32Array(this.#pokes * 2);
+      values.set(this.#pokeValues);
+      this.#pokeValues = values;
     }
-    return pairs.sort((a, b) => b[0] - a[0]);
+    this.#pokeOffsets[this.#pokes] = offset;
+    this.#pokeValues[this.#pokes++] = value;
   }
 
-  /** Writes pokes from index `from` on while they lie at or behind `offset`; returns the next index. */
-  #writePokes(pokes: readonly [number, number][], from: number, offset: number): number {
-    let i = from;
-    for (; i < pokes.length && pokes[i]![0] >= offset; i++) {
-      pokeView.setUint32(0, pokes[i]![1], true);
-      writeFully(this.fd, pokeBytes, 0, 4, pokes[i]![0]);
+  /** Numbers that sort by offset, then by age; `#writePokes` takes them apart. */
+  #sortPokes(): Float64Array {
+    const keys = new Float64Array(this.#pokes);
+    for (let i = 0; i < keys.length; i++) keys[i] = this.#pokeOffsets[i]! * POKES_MAX + i;
+    return keys.sort();
+  }
+
+  /** Writes sorted pokes below index `end` while they lie at or behind `offset`; returns where it stopped. */
+  #writePokes(keys: Float64Array, end: number, offset: number): number {
+    let i = end;
+    let written = -1;
+    for (; i > 0; i--) {
+      const at = Math.floor(keys[i - 1]! / POKES_MAX);
+      if (at < offset) break;
+      // Of several for one word the newest comes first here, and is the one that counts.
+      if (at === written) continue;
+      pokeView.setInt32(0, this.#pokeValues[keys[i - 1]! % POKES_MAX]!, true);
+      writeFully(this.fd, pokeBytes, 0, 4, at);
+      written = at;
     }
     return i;
   }
@@ -304,7 +329,11 @@ export class PagedFile implements PageOwner {
     const wholePages = Math.floor((end - start - head) / PAGE_SIZE);
     const tailStart = start + head + wholePages * PAGE_SIZE;
     for (let page = firstWhole; page < firstWhole + wholePages; page++) this.#forget(page);
-    const bytes = new Uint8Array(source.buffer, source.byteOffset + start + head, wholePages * PAGE_SIZE);
+    const bytes = new Uint8Array(
+      source.buffer,
+      source.byteOffset + start + head,
+      wholePages * PAGE_SIZE,
+    );
     writeFully(this.fd, bytes, 0, bytes.length, firstWhole * PAGE_SIZE);
     this.copyIn(offset, source, start, start + head);
     // The last, partial page lies behind what was just written: it must not be read back as zeros.
@@ -324,7 +353,13 @@ export class PagedFile implements PageOwner {
 }
 
 /** pread() until `length` bytes or the end of the file; what lies past the end stays as it is. */
-function readFully(fd: number, into: Uint8Array, start: number, length: number, position: number): void {
+function readFully(
+  fd: number,
+  into: Uint8Array,
+  start: number,
+  length: number,
+  position: number,
+): void {
   let done = 0;
   while (done < length) {
     const count = fs.readSync(fd, into, start + done, length - done, position + done);

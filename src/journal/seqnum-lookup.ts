@@ -109,7 +109,8 @@ export class SeqnumLookup {
       if (next !== 0 && next <= offset) this.#corrupt("entry array chain does not rise", offset);
       offset = next;
     }
-    if (first < this.entries) this.#corrupt(`entry arrays hold ${first} of ${this.entries} entries`, 0);
+    if (first < this.entries)
+      this.#corrupt(`entry arrays hold ${first} of ${this.entries} entries`, 0);
     this.#arrays = arrays;
   }
 
@@ -170,9 +171,13 @@ class Window {
       this.#start = offset;
       this.#size = fs.readSync(this.#fd, this.#bytes, 0, WINDOW_SIZE, offset);
       if (this.#size < size) {
-        throw new AgentError("E_JOURNAL_CORRUPT", `Cannot read at ${offset}: the file ends before`, {
-          offset,
-        });
+        throw new AgentError(
+          "E_JOURNAL_CORRUPT",
+          `Cannot read at ${offset}: the file ends before`,
+          {
+            offset,
+          },
+        );
       }
     }
     return offset - this.#start;

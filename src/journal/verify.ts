@@ -5,12 +5,15 @@
  * Stricter than systemd, since readers or other versions of it need it:
  * - header: what 254+ requires to open a file, tail entry array and tail entry as the chain has
  *   them, the hash tables it declares exist, tail_entry_monotonic as 252 requires it
- * - objects end inside the arena; payloads of at most 768 MiB, one zstd frame that declares its
- *   size; field names of at most 256 bytes; entries with a boot id and a seqnum below 2^53
- * - a DATA lists no entry that does not name it; the hash beside an entry item is that of the
- *   DATA; no entry array is part of two lists; tail array fields of compact DATA
+ * - objects are of the seven types and end inside the arena; payloads of at most 768 MiB, one zstd
+ *   frame that declares its size; field names of at most 256 bytes; links below 32 GiB; entries
+ *   with a boot id; numbers of the header and seqnums below 2^53
+ * - a DATA lists exactly the entries that name it (systemd: some entry at or behind each of them);
+ *   the hash beside an entry item is that of the DATA; no entry array is part of two lists; tail
+ *   array fields of compact DATA
  * - every used DATA is in its hash bucket and in the list of its field; FIELD hash chains
- * Not checked, by neither: xor_hash, order of items, hash chain depths, the seals of sealed files.
+ * Not checked, by neither: xor_hash, order of items, hash chain depths. Laxer: seals are not
+ * checked, compatible flags that only newer systemd than the local one knows are fine.
  */
 import fs from "node:fs";
 import { AgentError, reasonOf } from "../errors.ts";

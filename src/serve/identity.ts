@@ -36,9 +36,8 @@ export interface PeerCertificate {
   raw?: Uint8Array | undefined;
 }
 
-/** OIDs of RFC 5280 4.2.1.12. */
+/** id-kp-clientAuth, RFC 5280 4.2.1.12. */
 const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
-const ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0";
 
 /** The peer behind a verified certificate, or why it may not send. Fails closed. */
 export function identifyCertificate(
@@ -49,11 +48,10 @@ export function identifyCertificate(
   const certificate = facts.certificate;
   if (certificate?.raw === undefined) return PEER_REFUSALS.noCertificate;
   if (!facts.authorized) return untrustedCertificate(facts.errorCode ?? "unverified");
-  // BoringSSL checks this already; a second, visible check costs nothing.
+  // Without the extension a certificate is for everything. BoringSSL has checked this already, and
+  // takes anyExtendedKeyUsage for no purpose at all; a second, visible check costs nothing.
   const usages = certificate.ext_key_usage;
-  if (usages && !usages.includes(CLIENT_AUTH) && !usages.includes(ANY_EXTENDED_KEY_USAGE)) {
-    return untrustedCertificate("INVALID_PURPOSE");
-  }
+  if (usages && !usages.includes(CLIENT_AUTH)) return untrustedCertificate("INVALID_PURPOSE");
   const name = certificateName(certificate);
   if (name === "") return PEER_REFUSALS.nameless;
   if (!isAllowed(name, allowSubject)) return PEER_REFUSALS.notAllowed;

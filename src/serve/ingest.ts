@@ -61,7 +61,11 @@ class Stream implements IngestStream, ParserHandler {
     this.#sink = sink;
     this.#sender = sender;
     const { entryFieldsMax, fieldSizeMax, entrySizeMax } = pipeline.limits;
-    this.#parser = new ExportParser(this, { fieldsMax: entryFieldsMax, fieldSizeMax, entrySizeMax });
+    this.#parser = new ExportParser(this, {
+      fieldsMax: entryFieldsMax,
+      fieldSizeMax,
+      entrySizeMax,
+    });
     const decoder = createDecoder(encoding, (bytes) => this.#parser.push(bytes));
     if (decoder === undefined) {
       sink.close();

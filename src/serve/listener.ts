@@ -99,15 +99,13 @@ async function bind(address: ListenAddress, options: BindOptions): Promise<BunLi
 }
 
 function bindTcp(host: string | undefined, port: number, options: BindOptions): BunListener {
-  // Exclusive: without it a second daemon could bind the port too, and take half of the senders.
-  const shared = { ...options, port, exclusive: true };
-  if (host !== undefined) return listen({ ...shared, hostname: host });
+  if (host !== undefined) return listen({ ...options, port, hostname: host });
   try {
-    return listen({ ...shared, hostname: "::" });
+    return listen({ ...options, port, hostname: "::" });
   } catch (error) {
     const isWithoutIpv6 = ["EAFNOSUPPORT", "EADDRNOTAVAIL"].includes(errnoOf(error) ?? "");
     if (!isWithoutIpv6) throw error;
-    return listen({ ...shared, hostname: "0.0.0.0" });
+    return listen({ ...options, port, hostname: "0.0.0.0" });
   }
 }
 

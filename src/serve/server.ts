@@ -114,6 +114,8 @@ function startSources(
   store: StoreThread,
 ): Promise<SourcesSummary> {
   const { progress, signal } = runtime;
+  // In a journal that several write to, the newest entry says nothing of how far one of them came.
+  const isShared = settings.splitMode === "none" && !isOnlySource(settings);
   const sources = runSources({
     files: settings.files,
     getter: settings.getter,
@@ -122,13 +124,20 @@ function startSources(
       keyFile: settings.keyFile,
       certificateFile: settings.certificateFile,
       authority: settings.trust.authority,
+      crlFiles: settings.trust.crlFiles,
     },
     ingest: store,
-    resume: { cursor: (sender) => store.lastCursor(sender) },
+    resume: { cursor: (sender) => (isShared ? undefined : store.lastCursor(sender)) },
     onProgress: (bytesDone) => progress?.update(bytesDone, store.status.stored),
     signal,
   });
   return sources.finally(() => progress?.done());
+}
+
+function isOnlySource(settings: ServeSettings): boolean {
+  const { urls, getter, files, listenHttp, listenHttps, listenRaw } = settings;
+  const others = [files, listenHttp, listenHttps, listenRaw].flat();
+  return urls.length === 1 && others.length === 0 && getter === undefined;
 }
 
 function frontOptions(
@@ -162,7 +171,9 @@ function unnamedSockets(
   named: readonly ListenAddress[],
   inherited: readonly InheritedSocket[],
 ): ListenAddress[] {
-  const fds = new Set(named.flatMap((address) => (address.kind === "inherited" ? [address.fd] : [])));
+  const fds = new Set(
+    named.flatMap((address) => (address.kind === "inherited" ? [address.fd] : [])),
+  );
   return inherited
     .filter(({ fd }) => !fds.has(fd))
     .map(({ fd }): ListenAddress => ({ kind: "inherited", fd }));
@@ -195,5 +206,7 @@ function statusText(store: StoreThread, front: Front): string {
     `${refused} refused`,
     `${openFiles} files open`,
   ];
-  return fullReason === undefined ? parts.join(", ") : `NO SPACE (${fullReason}), ${parts.join(", ")}`;
+  return fullReason === undefined
+    ? parts.join(", ")
+    : `NO SPACE (${fullReason}), ${parts.join(", ")}`;
 }

@@ -39,8 +39,7 @@ export interface UploadRequest {
 }
 
 const CONTENT_TYPE = "application/vnd.fdo.journal";
-export const RETRY_AFTER_SEC = 30;
-const RETRY_AFTER = `Retry-After: ${RETRY_AFTER_SEC}`;
+const RETRY_AFTER = "Retry-After: 30";
 /** Values stock's announcement gives its algorithms, evenly spaced; ours have fixed places. */
 const ENCODING_WEIGHT: Record<WireEncoding, string> = {
   zstd: "1.0",

@@ -42,11 +42,24 @@ const malformed: [string, number, number[]][] = [
   ["half an offset", 13, [0x40, ...LETTERS, 4]],
   ["a match longer than the rest", 9, [0x42, ...LETTERS, 4, 0]],
   ["a match at the end", 8, [0x40, ...LETTERS, 4, 0]],
+  ["an empty last sequence after a match", 8, [0x40, ...LETTERS, 4, 0, 0]],
   ["endless lengths", 1000, [0xf0, ...new Array(100).fill(255)]],
   ["bytes after the end", 4, [0x40, ...LETTERS, 0]],
 ];
 test.each(malformed)("%s is refused", (_, rawSize, bytes) => {
   expect(decodeLz4Block(Uint8Array.from(bytes), rawSize)).toBeUndefined();
+});
+
+test("no more than the announced size comes out", () => {
+  for (const bytes of [
+    [0x40, ...LETTERS],
+    [0x10, ...LETTERS.slice(0, 1), 1, 0, 0x50, ...FIVE],
+  ]) {
+    const block = new Lz4Block(3, new Uint8Array(100));
+    block.decode(Uint8Array.from(bytes));
+    expect(block.status).toBe("corrupt");
+    expect(block.position).toBeLessThanOrEqual(3);
+  }
 });
 
 test("a match may overlap what it makes", () => {

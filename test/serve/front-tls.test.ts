@@ -77,7 +77,6 @@ describe("A client is accepted", () => {
   const cases: [string, string][] = [
     ["web1", "web1"],
     ["web2", "web2"],
-    ["any-use", "any-use"],
     ["no-use", "no-use"],
     ["plain-v1", "plain-v1"],
     ["san", "web7.example.net"],
@@ -118,11 +117,12 @@ const UNRECOGNIZED = "Client certificate not signed by recognized authority\n";
 const REFUSED: [string, number, string, string][] = [
   ["", 401, "Authorization through certificate is required\n", "peer-no-certificate"],
   ["foreigner", 401, UNRECOGNIZED, "peer-certificate-unable-to-verify-leaf-signature"],
-  ["foreign", 401, UNRECOGNIZED, "peer-certificate-depth-zero-self-signed-cert"],
+  ["foreign", 401, UNRECOGNIZED, "peer-certificate-unable-to-get-crl"],
   ["expired", 401, UNRECOGNIZED, "peer-certificate-cert-has-expired"],
   ["early", 401, UNRECOGNIZED, "peer-certificate-cert-not-yet-valid"],
   ["revoked", 401, UNRECOGNIZED, "peer-certificate-cert-revoked"],
   ["server-only", 401, UNRECOGNIZED, "peer-certificate-invalid-purpose"],
+  ["any-use", 401, UNRECOGNIZED, "peer-certificate-invalid-purpose"],
   ["nameless", 401, "Failed to determine distinguished name from certificate\n", "peer-nameless"],
 ];
 

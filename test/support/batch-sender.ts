@@ -1,6 +1,6 @@
 /** A sender as good ones are: bounded batches, each repeated until there is a 202. */
 import { concat, sampleEntry } from "./export-stream.ts";
-import type { ExportedEntry } from "./stored-journals.ts";
+import { compareEntries, type Difference, type ExportedEntry } from "./stored-journals.ts";
 import type { TestPki } from "./tls.ts";
 import { type HttpReply, TlsClient } from "./tls-client.ts";
 
@@ -33,14 +33,25 @@ export class BatchSender {
     this.#options = options;
   }
 
-  /** Posts one batch after the other until `isEnough`, which is asked after each 202. */
+  get name(): string {
+    return this.#options.name;
+  }
+
+  /** Posts one batch after the other; `isEnough` is asked after each 202. */
   async run(isEnough: () => boolean): Promise<void> {
-    while (!isEnough()) {
+    do {
       const batch = this.#nextBatch();
       while (!(await this.#tryPost(batch.body))) await Bun.sleep(20);
       for (const key of batch.keys) this.acknowledged.add(key);
-    }
+    } while (!isEnough());
     this.close();
+  }
+
+  /** How what is stored differs from what was acknowledged. */
+  compareWith(stored: readonly ExportedEntry[]): Difference {
+    const bare = (key: EntryKey): ExportedEntry => ({ cursor: key, fields: [] });
+    const storedKeys = stored.map((entry) => bare(keyOf(entry)));
+    return compareEntries(storedKeys, Array.from(this.acknowledged, bare));
   }
 
   close(): void {
@@ -77,8 +88,7 @@ export class BatchSender {
   }
 }
 
-/** The same key of an entry that journalctl shows. */
-export function keyOf(entry: ExportedEntry): EntryKey {
+function keyOf(entry: ExportedEntry): EntryKey {
   const [id, number] = entry.cursor.split(";");
   return `${id};${number};${entry.fields.find((field) => field.startsWith("MESSAGE="))}`;
 }

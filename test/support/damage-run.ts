@@ -1,8 +1,8 @@
 /** Feeds damaged streams to a receiver and says what went wrong: test/e2e and scripts/bench/damage.ts. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { concat } from "./export-stream.ts";
 import { type DamagedStream, mutate, pieces, randomFrom, truncate } from "./damage.ts";
+import { concat } from "./export-stream.ts";
 import { checkDirectory, IngestRig } from "./ingest-rig.ts";
 import { hasSystemd, journalctlVerify } from "./journal-tools.ts";
 import type { ScaledStream } from "./scaled-stream.ts";
@@ -118,7 +118,9 @@ async function runStream(
     // A duplicate is one whose number a damaged entry before it has taken.
     const taken = counts.stored + counts.duplicates;
     if (taken < intactEntries) {
-      report.problems.push(`stream ${round}: ${taken} of ${intactEntries} whole entries were taken`);
+      report.problems.push(
+        `stream ${round}: ${taken} of ${intactEntries} whole entries were taken`,
+      );
     }
   } catch (error) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -85,14 +85,26 @@ function countIntact(entries: readonly Uint8Array[], length: number): number {
 /** Touches nothing before `at`. */
 function change(bytes: Uint8Array, at: number, random: Random): Uint8Array {
   const end = Math.min(bytes.length, at + 1 + random(CHANGED_BYTES_MAX));
-  const [before, cut, after] = [bytes.subarray(0, at), bytes.subarray(at, end), bytes.subarray(end)];
+  const [before, cut, after] = [
+    bytes.subarray(0, at),
+    bytes.subarray(at, end),
+    bytes.subarray(end),
+  ];
   switch (random(8)) {
     case 0: // one bit
-      return concat(before, cut.map((byte, i) => (i === 0 ? byte ^ (1 << random(8)) : byte)), after);
+      return concat(
+        before,
+        cut.map((byte, i) => (i === 0 ? byte ^ (1 << random(8)) : byte)),
+        after,
+      );
     case 1: // one byte of any value
       return concat(before, Uint8Array.of(random(256)), cut.subarray(1), after);
     case 2: // all bytes of any value
-      return concat(before, cut.map(() => random(256)), after);
+      return concat(
+        before,
+        cut.map(() => random(256)),
+        after,
+      );
     case 3: // left out
       return concat(before, after);
     case 4: // doubled
@@ -100,7 +112,11 @@ function change(bytes: Uint8Array, at: number, random: Random): Uint8Array {
     case 5: // cut off
       return before;
     case 6: // a digit where one was: numbers and ids that are wrong but well formed
-      return concat(before, cut.map((byte) => (isDigit(byte) ? 0x30 + random(10) : byte)), after);
+      return concat(
+        before,
+        cut.map((byte) => (isDigit(byte) ? 0x30 + random(10) : byte)),
+        after,
+      );
     default:
       return concat(before, Buffer.from(TOKENS[random(TOKENS.length)] ?? "", "latin1"), cut, after);
   }

@@ -78,6 +78,31 @@ export function startTestFront(ingest: Ingest, setup: FrontSetup): Promise<Front
   });
 }
 
+/** The front of one test, and its clients: `stop()` after each. */
+export class FrontFixture {
+  front: Front | undefined;
+  readonly #clients: RawClient[] = [];
+
+  /** With a plain HTTP listener unless `setup` says otherwise; `port` is that one's. */
+  async start(setup: FrontSetup = {}): Promise<{ ingest: BodyRecorder; port: number }> {
+    const ingest = new BodyRecorder();
+    this.front = await startTestFront(ingest, { http: ["127.0.0.1:0"], ...setup });
+    return { ingest, port: portOf(this.front.addresses.http[0]) };
+  }
+
+  client(port: number): RawClient {
+    const client = new RawClient(port);
+    this.#clients.push(client);
+    return client;
+  }
+
+  async stop(): Promise<void> {
+    for (const client of this.#clients.splice(0)) client.close();
+    await this.front?.stop(0);
+    this.front = undefined;
+  }
+}
+
 export function portOf(address: string | undefined): number {
   return Number(address?.slice(address.lastIndexOf(":") + 1));
 }
@@ -165,3 +190,8 @@ export async function curl(...args: string[]): Promise<CurlResult> {
 }
 
 export const JOURNAL_TYPE = "Content-Type: application/vnd.fdo.journal";
+/** A request's head but for its framing and the final empty line. */
+export const HEAD = `POST /upload HTTP/1.1\r\nHost: a\r\n${JOURNAL_TYPE}\r\n`;
+export const CHUNKED = `${HEAD}Transfer-Encoding: chunked\r\n\r\n`;
+/** A whole answer. */
+export const ANSWER = /^HTTP\/1\.1 [2-5]\d\d [^\r]*\r\n(?:[^\r]+\r\n)*\r\n[^\n]*\n/;

@@ -11,14 +11,14 @@ export function hasSystemd(): boolean {
   return JOURNAL_REMOTE !== undefined && Bun.which("journalctl") !== null;
 }
 
-export interface ToolResult {
+interface ToolResult {
   ok: boolean;
   /** stdout and stderr. */
   output: string;
 }
 
 /** Runs a command to its end, at most 60 seconds. */
-export function runTool(command: string[], env: Record<string, string> = {}): ToolResult {
+function runTool(command: string[], env: Record<string, string> = {}): ToolResult {
   const result = Bun.spawnSync(command, {
     env: { ...Bun.env, ...env },
     stdout: "pipe",

@@ -86,7 +86,7 @@ export class ScaledStream {
     };
     let end = offset;
     for (const part of this.#entries[index % this.period] ?? []) {
-      if (typeof part === "function") end += target.latin1Write(part(moment), end);
+      if (typeof part === "function") end += target.write(part(moment), end, "latin1");
       else end += part.copy(target, end);
     }
     return end;

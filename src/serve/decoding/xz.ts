@@ -170,22 +170,19 @@ function* readIndex(input: CompressedInput, blocks: BlockTotals): Decoding<numbe
     throw input.syntaxError("a corrupt index");
   }
 
-  const indicator = yield* readInteger();
+  yield* readInteger(); // The indicator, 0.
   const count = yield* readInteger();
+  if (count !== blocks.count) throw input.syntaxError("a corrupt index");
   let unpaddedSize = 0;
   let decodedSize = 0;
-  if (count === blocks.count) {
-    for (let i = 0; i < count; i++) {
-      unpaddedSize += yield* readInteger();
-      decodedSize += yield* readInteger();
-    }
+  for (let i = 0; i < count; i++) {
+    unpaddedSize += yield* readInteger();
+    decodedSize += yield* readInteger();
   }
   const padding = (4 - ((input.offset - start) % 4)) % 4;
   crc = crc32(new Uint8Array(padding), crc);
   yield* readPadding(input, input.offset - start);
   const isIntact =
-    indicator === 0 &&
-    count === blocks.count &&
     unpaddedSize === blocks.unpaddedSize &&
     decodedSize === blocks.decodedSize &&
     readUint32(yield* input.take(4), 0) === crc;

@@ -29,7 +29,7 @@ const GATEWAY_IDLE_MS_MAX = 300_000;
 /** Where to go on. */
 export interface Resume {
   /** Cursor of the newest stored entry of `sender`; undefined when nothing of it is stored. */
-  cursor(sender: string): Promise<string | undefined>;
+  cursor(sender: string): Promise<string | undefined> | string | undefined;
 }
 
 export interface UrlSourceOptions {

@@ -8,13 +8,14 @@ import type { IngestLimits, ServeSettings } from "../settings.ts";
 
 /** Large enough that a message costs little beside its bytes. */
 export const BLOCK_SIZE = 128 * 1024;
-/** All bytes on their way to the store: 16 MiB. */
-export const BLOCKS_MAX = 128;
+/** All bytes on their way to the store: 8 MiB. */
+export const BLOCKS_MAX = 64;
 /** Blocks of one stream on their way, so that no sender takes all. */
 export const STREAM_BLOCKS_MAX = 16;
 
 /** What the store thread starts with. */
-export interface StoreThreadSettings extends Pick<ServeSettings, "output" | "splitMode" | "format" | "retention"> {
+export interface StoreThreadSettings
+  extends Pick<ServeSettings, "output" | "splitMode" | "format" | "retention"> {
   limits: IngestLimits;
   receiverId: string;
   memory: SharedArrayBuffer;
@@ -34,7 +35,14 @@ export type FromStore =
   /** The store could not be opened, or failed in a way that ends the process. */
   | { type: "fatal"; error: PlainError }
   | { type: "taken"; stream: number; block: number }
-  | { type: "ended"; stream: number; stored: number; duplicates: number; refused: [string, number][]; trailingBytes: number }
+  | {
+      type: "ended";
+      stream: number;
+      stored: number;
+      duplicates: number;
+      refused: [string, number][];
+      trailingBytes: number;
+    }
   | { type: "failed"; stream: number; error: PlainError }
   | { type: "cursor"; question: number; cursor: string | undefined }
   | { type: "status"; status: StoreStatus }

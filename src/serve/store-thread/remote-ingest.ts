@@ -8,9 +8,9 @@ import {
   type FromStore,
   fromPlainError,
   NO_STATUS,
+  STREAM_BLOCKS_MAX,
   type StoreStatus,
   type StoreThreadSettings,
-  STREAM_BLOCKS_MAX,
   type ToStore,
 } from "./protocol.ts";
 
@@ -130,9 +130,11 @@ export class StoreThread implements Ingest {
     switch (message.type) {
       case "started":
         this.#isStarted = true;
-        return this.#start.resolve();
+        this.#start.resolve();
+        return;
       case "fatal":
-        return this.#die(fromPlainError(message.error));
+        this.#die(fromPlainError(message.error));
+        return;
       case "taken":
         this.giveBlock(message.block);
         this.#streams.get(message.stream)?.taken();
@@ -161,7 +163,9 @@ export class StoreThread implements Ingest {
   #die(error: Error): void {
     this.#closed.resolve();
     for (const stream of this.#streams.values()) {
-      stream.failed(new AgentError("E_IO", "Cannot store entries: the store failed", { cause: error }));
+      stream.failed(
+        new AgentError("E_IO", "Cannot store entries: the store failed", { cause: error }),
+      );
     }
     if (this.#isStarted) this.#onFatal(error);
     else this.#start.reject(error);
@@ -244,7 +248,7 @@ class RemoteStream implements IngestStream {
 
   #ownBlock(): Promise<void> {
     return new Promise((resolve) => {
-      this.#wake = () => {
+      this.#wake = (): void => {
         this.#wake = undefined;
         resolve();
       };

@@ -37,7 +37,10 @@ class StoreThread {
   constructor(settings: StoreThreadSettings, send: (message: FromStore) => void) {
     this.#send = send;
     this.#blocks = new Uint8Array(settings.memory);
-    const counters = new Counters({ warn: (line) => log.warn(line), nowMs: () => performance.now() });
+    const counters = new Counters({
+      warn: (line): void => log.warn(line),
+      nowMs: (): number => performance.now(),
+    });
     this.#store = new Store(settings);
     this.#pipeline = new IngestPipeline(this.#store, settings.limits, counters);
   }
@@ -51,13 +54,17 @@ class StoreThread {
   receive(message: ToStore): void {
     switch (message.type) {
       case "open":
-        return this.#open(message.stream, message.sender, message.encoding);
+        this.#open(message.stream, message.sender, message.encoding);
+        return;
       case "bytes":
-        return this.#inOrder(message.stream, (stream) => this.#push(stream, message));
+        this.#inOrder(message.stream, (stream) => this.#push(stream, message));
+        return;
       case "end":
-        return this.#inOrder(message.stream, (stream) => this.#end(stream, message.stream));
+        this.#inOrder(message.stream, (stream) => this.#end(stream, message.stream));
+        return;
       case "abort":
-        return this.#abort(message.stream);
+        this.#abort(message.stream);
+        return;
       case "cursor": {
         const { question, sender } = message;
         this.#send({ type: "cursor", question, cursor: this.#store.lastCursor(sender) });
@@ -83,7 +90,11 @@ class StoreThread {
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     if (stream.busy !== undefined) {
-      this.#follow(id, stream, stream.busy.then(() => step(stream)));
+      this.#follow(
+        id,
+        stream,
+        stream.busy.then(() => step(stream)),
+      );
       return;
     }
     try {
@@ -123,7 +134,14 @@ class StoreThread {
     const { counts, trailingBytes } = await stream.ingest.end();
     this.#streams.delete(id);
     const { stored, duplicates, refused } = counts;
-    this.#send({ type: "ended", stream: id, stored, duplicates, refused: [...refused], trailingBytes });
+    this.#send({
+      type: "ended",
+      stream: id,
+      stored,
+      duplicates,
+      refused: [...refused],
+      trailingBytes,
+    });
   }
 
   #abort(id: number): void {

@@ -1,6 +1,7 @@
 /** What the parts of the store share: where files go, how they are made, and the outside world. */
+
+import type { JournalFileFormat } from "../../journal/new-header.ts";
 import type { PageCache } from "../../journal/page-cache.ts";
-import type { JournalFileFormat } from "../../journal/writer.ts";
 
 export interface StoreEnvironment {
   /** Directory of the journal files. */

@@ -10,7 +10,7 @@ const PREFIX = new TextEncoder().encode("_MACHINE_ID=");
 
 export function machineIdOf(entry: Entry, base: string): Uint8Array {
   for (let i = 0; i < entry.fieldCount; i++) {
-    const start = entry.fieldStart[i]!;
+    const start = entry.fieldStart[i] ?? 0;
     if (entry.nameLength[i] !== PREFIX.length - 1 || !startsWith(entry.bytes, start, PREFIX))
       continue;
     const value = entry.bytes.subarray(start + PREFIX.length, entry.fieldEnd[i]);

@@ -13,7 +13,7 @@ import type { StoreEnvironment } from "./environment.ts";
 import { derivedId128 } from "./machine-id.ts";
 import { activeFileName, uncleanFileName } from "./names.ts";
 import { Series, type SeriesOwner } from "./series.ts";
-import { isUnclean, readStoredFile, type StoredFile } from "./stored-file.ts";
+import { hasNoHeader, isUnclean, readStoredFile, type StoredFile } from "./stored-file.ts";
 
 export class SenderJournal implements SeriesOwner {
   readonly base: string;
@@ -201,8 +201,9 @@ export class SenderJournal implements SeriesOwner {
     const file = readStoredFile(path);
     const isActive = name === activeFileName(this.base);
     if (file === undefined) {
+      if (hasNoHeader(path)) this.#removeUnborn(path);
       // Not a journal, or a damaged one: it must not stand where a new file has to go.
-      if (isActive && fs.existsSync(path)) this.#setAside(path, "its header is damaged");
+      else if (isActive && fs.existsSync(path)) this.#setAside(path, "its header is damaged");
       return undefined;
     }
     if (isUnclean(file) && !name.endsWith("~")) {
@@ -210,6 +211,11 @@ export class SenderJournal implements SeriesOwner {
     }
     if (name.endsWith("~")) file.state = FileState.archived;
     return file;
+  }
+
+  #removeUnborn(path: string): void {
+    fs.rmSync(path, { force: true });
+    this.#environment.onNotice(`Removed "${path}": its writer was killed before it had a header`);
   }
 
   #setAside(path: string, why: string): string {

@@ -80,8 +80,7 @@ export class Series {
     if (seqnum > this.#tailSeqnum) return false;
     for (const lane of this.#lanes) if (this.#writerHolds(lane, seqnum)) return true;
     for (const writer of this.#retiring) if (this.#writerHolds(writer, seqnum)) return true;
-    for (let i = this.#files.length - 1; i >= 0; i--) {
-      const file = this.#files[i]!;
+    for (const file of this.#files.toReversed()) {
       if (file.entries === 0 || seqnum < file.headSeqnum || seqnum > file.tailSeqnum) continue;
       if (this.#holds(file.path, seqnum, file.entries)) return true;
     }
@@ -165,7 +164,8 @@ export class Series {
       // Unreadable here means unreadable for journalctl: storing the entry again loses nothing.
       this.#closeLookup(path);
       if (!fs.existsSync(path)) this.forget(path);
-      else this.#environment.onNotice(`Cannot look for duplicates in "${path}": ${reasonOf(error)}`);
+      else
+        this.#environment.onNotice(`Cannot look for duplicates in "${path}": ${reasonOf(error)}`);
       return false;
     }
   }
@@ -192,10 +192,6 @@ export class Series {
 
   /** The lane with the highest tail that takes the entry in order of number and, if possible, of time. */
   #chooseLane(entry: Entry, seqnum: number): JournalWriter | undefined {
-    if (this.#lanes.length === 1) {
-      const lane = this.#lanes[0]!;
-      if (lane.fits(entry, seqnum) && entry.realtimeUsec >= lane.tailRealtimeUsec) return lane;
-    }
     let inTime: JournalWriter | undefined;
     let inOrder: JournalWriter | undefined;
     for (const lane of this.#lanes) {

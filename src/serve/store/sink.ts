@@ -51,7 +51,10 @@ export class JournalSink implements Sink {
     const { losses } = this.#journal;
     if (losses === this.#lossesSeen) return;
     this.#lossesSeen = losses;
-    throw new AgentError("E_IO", `Cannot acknowledge entries of "${this.#journal.base}": a file of theirs was given up`);
+    throw new AgentError(
+      "E_IO",
+      `Cannot acknowledge entries of "${this.#journal.base}": a file of theirs was given up`,
+    );
   }
 
   publish(): void {

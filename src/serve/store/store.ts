@@ -76,10 +76,10 @@ export class Store implements SinkOpener, SinkOwner {
       fileSizeMaxBytes: this.#limits.maxFileSizeBytes || COMPACT_FILE_SIZE_MAX,
       fileAgeMaxUsec: options.retention.maxFileSec * 1e6,
       receiverId: options.receiverId,
-      nowUsec: () => Date.now() * 1000,
-      onRotated: () => this.#wantRetention(),
-      namesOf: (base) => this.#namesOf(base),
-      onNotice: (text) => log.warn(text),
+      nowUsec: (): number => Date.now() * 1000,
+      onRotated: (): void => this.#wantRetention(),
+      namesOf: (base): string[] => this.#namesOf(base),
+      onNotice: (text): void => log.warn(text),
     };
   }
 
@@ -89,10 +89,14 @@ export class Store implements SinkOpener, SinkOwner {
     try {
       fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     } catch (error) {
-      throw new AgentError("E_IO", `Cannot write to "${directory}": it needs to be a writable directory`, {
-        cause: error,
-        hint: `Create it and give it to the user of this service: install -d -m 2755 ${directory}`,
-      });
+      throw new AgentError(
+        "E_IO",
+        `Cannot write to "${directory}": it needs to be a writable directory`,
+        {
+          cause: error,
+          hint: `Create it and give it to the user of this service: install -d -m 2755 ${directory}`,
+        },
+      );
     }
     await this.#enforce();
     for (const name of fs.readdirSync(directory)) this.#rememberName(name);
@@ -152,7 +156,9 @@ export class Store implements SinkOpener, SinkOwner {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#publishTimer);
     await this.#runningRetention;
-    await Promise.all(Array.from(this.#journals.values(), (journal) => this.#closeJournal(journal)));
+    await Promise.all(
+      Array.from(this.#journals.values(), (journal) => this.#closeJournal(journal)),
+    );
   }
 
   #journalOf(base: string): SenderJournal {
@@ -181,7 +187,9 @@ export class Store implements SinkOpener, SinkOwner {
       this.#namesAtStart.delete(base);
       return names;
     }
-    return fs.readdirSync(this.#environment.directory).filter((name) => parseFileName(name)?.base === base);
+    return fs
+      .readdirSync(this.#environment.directory)
+      .filter((name) => parseFileName(name)?.base === base);
   }
 
   #every(intervalMs: number, run: () => void): void {
@@ -268,7 +276,8 @@ export class Store implements SinkOpener, SinkOwner {
         limits: this.#limits,
         maxRetentionSec: this.#options.retention.maxRetentionSec,
         nowUsec: nowUsec(),
-        isOurs: (base) => (this.#singleBase === undefined ? isSenderBase(base) : base === this.#singleBase),
+        isOurs: (base) =>
+          this.#singleBase === undefined ? isSenderBase(base) : base === this.#singleBase,
         isFileOpen: (path) => this.#isOpen(path),
         readHeader: readStoredFile,
         readFreeBytes: () => readFileSystemSpace(directory)?.freeBytes,
@@ -301,11 +310,17 @@ export class Store implements SinkOpener, SinkOwner {
   #setFull(directory: string): void {
     const keep = this.#limits.keepFreeBytes;
     if (this.#full === undefined) {
-      log.error(`No entries are taken: less than KeepFree=${keep} bytes are free in "${directory}"`);
+      log.error(
+        `No entries are taken: less than KeepFree=${keep} bytes are free in "${directory}"`,
+      );
     }
-    this.#full = new AgentError("E_NO_SPACE", `Cannot store entries: less than ${keep} bytes are free`, {
-      hint: "Free space on the file system of the journals, or lower KeepFree=",
-    });
+    this.#full = new AgentError(
+      "E_NO_SPACE",
+      `Cannot store entries: less than ${keep} bytes are free`,
+      {
+        hint: "Free space on the file system of the journals, or lower KeepFree=",
+      },
+    );
   }
 
   #recheckSpace(): void {

@@ -51,6 +51,27 @@ export function readStoredFile(path: string): StoredFile | undefined {
   }
 }
 
+/**
+ * Whether nobody ever wrote a header: its writer was killed while it made the file. There are no entries in
+ * it, since the first one comes after the header.
+ */
+export function hasNoHeader(path: string): boolean {
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  } catch {
+    return false;
+  }
+  try {
+    if (!fs.fstatSync(fd).isFile()) return false;
+    const head = new Uint8Array(HEADER_SIZE);
+    fs.readSync(fd, head, 0, HEADER_SIZE, 0);
+    return head.every((byte) => byte === 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** Whether the file was left by a crash, or is being written by somebody else. */
 export function isUnclean(file: StoredFile): boolean {
   return file.state === FileState.online;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { existsSync, statSync } from "node:fs";
 import { ExportParser } from "../../../src/export-format/parser.ts";
 import type { Sink } from "../../../src/serve/ingest-types.ts";
 import { Store } from "../../../src/serve/store/store.ts";
@@ -53,5 +54,26 @@ describe("Store", () => {
     expect([first.stored, first.duplicates]).toEqual([3000, 0]);
     expect([second.stored, second.duplicates]).toEqual([0, 3000]);
     await store.close();
+  });
+
+  test("removes files whose writer was killed before they had a header", async () => {
+    using dir = new TempDir();
+    const archived = `remote-web1@${"5e".repeat(16)}-0000000000000001-0006000000000000.journal`;
+    const unborn = [
+      dir.write("remote-web1.journal", ""),
+      dir.write(archived, new Uint8Array(8192)),
+    ];
+    const others = [
+      dir.write("remote-web2.journal", ""),
+      dir.write("remote-web1@web.journal", ""),
+      dir.write(archived.replace("5e", "5f"), "LPKSHHRH, but not a journal".padEnd(4096)),
+    ];
+    const store = openStore(dir.path);
+    await store.start();
+    addAll(store.openSink("web1"));
+    await store.close();
+    expect(statSync(unborn[0] ?? "").size).toBeGreaterThan(4096);
+    expect(existsSync(unborn[1] ?? "")).toBe(false);
+    expect(others.map((path) => existsSync(path))).toEqual([true, true, true]);
   });
 });

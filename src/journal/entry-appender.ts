@@ -1,0 +1,178 @@
+/**
+ * Turns entries into objects: finds or appends the DATA of each field, appends the ENTRY, links it into the
+ * file's list of entries and into those of its DATA.
+ * HOT: guarded by scripts/bench/writer.ts.
+ */
+import { ID128_SIZE } from "../bytes/id128.ts";
+import { hashJenkins } from "../bytes/lookup3.ts";
+import { viewOf } from "../bytes/view.ts";
+import { type Arena, nextArrayCapacity } from "./arena.ts";
+import { NO_RECORD, RECORD } from "./data-index.ts";
+import type { DataTable } from "./data-table.ts";
+import { ENTRY_FIELDS_MAX, type Entry } from "./entry.ts";
+import {
+  DATA,
+  ENTRY,
+  ENTRY_ARRAY,
+  ENTRY_ITEM_SIZE_COMPACT,
+  ENTRY_ITEM_SIZE_REGULAR,
+  OBJECT,
+  ObjectType,
+} from "./format.ts";
+import type { JournalHeader } from "./header.ts";
+
+export class EntryAppender {
+  /** Entries in the file. */
+  entries: number;
+  tailEntryOffset: number;
+  /** The chain of arrays that lists all entries: its first array, its last and how full that is. */
+  entryArrayOffset: number;
+  tailArrayOffset: number;
+  tailArrayUsed: number;
+  #tailArrayCapacity: number;
+  readonly #arena: Arena;
+  readonly #data: DataTable;
+  /** The record of the last entry's first field. */
+  #firstRecord = NO_RECORD;
+  /** The last entry's bytes and a view on them: a source reuses its buffer. */
+  #viewed: Uint8Array = new Uint8Array(0);
+  #view: DataView = viewOf(this.#viewed);
+  #xorLow = 0;
+  #xorHigh = 0;
+  readonly #scratchOffsets = new Uint32Array(ENTRY_FIELDS_MAX);
+  readonly #scratchRecords = new Int32Array(ENTRY_FIELDS_MAX);
+
+  constructor(arena: Arena, data: DataTable, header: JournalHeader) {
+    this.#arena = arena;
+    this.#data = data;
+    this.entries = header.entries;
+    this.tailEntryOffset = header.tailEntryOffset ?? 0;
+    this.entryArrayOffset = header.entryArrayOffset;
+    this.tailArrayOffset = header.tailEntryArrayOffset ?? 0;
+    this.tailArrayUsed = header.tailEntryArrayEntries ?? 0;
+    this.#tailArrayCapacity =
+      this.tailArrayOffset === 0 ? 0 : capacityOf(arena, this.tailArrayOffset);
+  }
+
+  append(entry: Entry, seqnum: number): void {
+    const count = this.#collectItems(entry);
+    const offset = this.#writeEntry(entry, seqnum, count);
+    this.#linkGlobal(offset);
+    const records = this.#scratchRecords;
+    for (let i = 0; i < count; i++) this.#data.linkEntry(records[i]!, offset);
+    this.entries++;
+    this.tailEntryOffset = offset;
+  }
+
+  /** Leaves the entry's DATA in the scratch arrays, by rising offset and once each; returns how many. */
+  #collectItems(entry: Entry): number {
+    const data = this.#data;
+    const { index } = data;
+    const offsets = this.#scratchOffsets;
+    const records = this.#scratchRecords;
+    const view = this.#viewOf(entry.bytes);
+    const { fieldStart, fieldEnd, nameLength } = entry;
+    let count = 0;
+    let xorLow = 0;
+    let xorHigh = 0;
+    let record = NO_RECORD;
+    // Entries of one machine repeat the same fields in the same order: guess before hashing.
+    let guess = this.#firstRecord;
+    for (let i = 0; i < entry.fieldCount; i++) {
+      const start = fieldStart[i]!;
+      const end = fieldEnd[i]!;
+      const previous = record;
+      record = guess;
+      if (guess === NO_RECORD || !data.holds(guess, view, start, end)) {
+        hashJenkins(view, start, end);
+        record = data.findOrAppend(view, start, end, nameLength[i]!);
+        this.#learn(previous, guess, record);
+      }
+      const { words } = index;
+      guess = words[record + RECORD.successor]!;
+      xorLow ^= words[record + RECORD.hashLow]!;
+      xorHigh ^= words[record + RECORD.hashHigh]!;
+      const offset = words[record + RECORD.offset]! >>> 0;
+      let at = count - 1;
+      while (at >= 0 && offsets[at]! > offset) at--;
+      if (at >= 0 && offsets[at] === offset) continue;
+      for (let move = count; move > at + 1; move--) {
+        offsets[move] = offsets[move - 1]!;
+        records[move] = records[move - 1]!;
+      }
+      offsets[at + 1] = offset;
+      records[at + 1] = record;
+      count++;
+    }
+    this.#xorLow = entry.hasXorHash ? entry.xorHashLow : xorLow;
+    this.#xorHigh = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
+    return count;
+  }
+
+  #viewOf(bytes: Uint8Array): DataView {
+    if (bytes !== this.#viewed) {
+      this.#viewed = bytes;
+      this.#view = viewOf(bytes);
+    }
+    return this.#view;
+  }
+
+  /** Remembers what really came behind `previous`, where `guess` was expected. */
+  #learn(previous: number, guess: number, record: number): void {
+    const { words } = this.#data.index;
+    if (previous === NO_RECORD) this.#firstRecord = record;
+    else words[previous + RECORD.successor] = record;
+    // A new value of the same field is mostly followed by what followed the old one.
+    if (guess !== NO_RECORD && words[record + RECORD.successor] === NO_RECORD) {
+      words[record + RECORD.successor] = words[guess + RECORD.successor]!;
+    }
+  }
+
+  #writeEntry(entry: Entry, seqnum: number, count: number): number {
+    const arena = this.#arena;
+    const { file, compact } = arena;
+    const itemSize = compact ? ENTRY_ITEM_SIZE_COMPACT : ENTRY_ITEM_SIZE_REGULAR;
+    const offset = arena.allocate(ObjectType.entry, 0, ENTRY.items + count * itemSize);
+    arena.setNew64(offset + ENTRY.seqnum, seqnum);
+    arena.setNew64(offset + ENTRY.realtime, entry.realtimeUsec);
+    arena.setNew64(offset + ENTRY.monotonic, entry.monotonicUsec);
+    for (let i = 0; i < ID128_SIZE; i += 4) {
+      file.set32(offset + ENTRY.bootId + i, wordOf(entry.bootId, i));
+    }
+    file.set32(offset + ENTRY.xorHash, this.#xorLow);
+    file.set32(offset + ENTRY.xorHash + 4, this.#xorHigh);
+    const offsets = this.#scratchOffsets;
+    let at = offset + ENTRY.items;
+    for (let i = 0; i < count; i++, at += itemSize) {
+      file.set32(at, offsets[i]!);
+      if (compact) continue;
+      file.set32(at + 8, file.get32(offsets[i]! + DATA.hash));
+      file.set32(at + 12, file.get32(offsets[i]! + DATA.hash + 4));
+    }
+    return offset;
+  }
+
+  #linkGlobal(entryOffset: number): void {
+    const arena = this.#arena;
+    if (this.tailArrayUsed === this.#tailArrayCapacity) {
+      const capacity = nextArrayCapacity(this.entries, this.#tailArrayCapacity);
+      const array = arena.allocateEntryArray(capacity);
+      if (this.tailArrayOffset === 0) this.entryArrayOffset = array;
+      else arena.file.poke32(this.tailArrayOffset + ENTRY_ARRAY.nextEntryArrayOffset, array);
+      this.tailArrayOffset = array;
+      this.#tailArrayCapacity = capacity;
+      this.tailArrayUsed = 0;
+    }
+    const items = this.tailArrayOffset + ENTRY_ARRAY.items;
+    arena.file.set32(items + this.tailArrayUsed * arena.arrayItemSize, entryOffset);
+    this.tailArrayUsed++;
+  }
+}
+
+function capacityOf(arena: Arena, array: number): number {
+  return (arena.file.get32(array + OBJECT.size) - ENTRY_ARRAY.items) / arena.arrayItemSize;
+}
+
+function wordOf(bytes: Uint8Array, i: number): number {
+  return bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
+}
