@@ -86,9 +86,7 @@ async function runAll(
 ): Promise<ExitStatus | 0> {
   const { notify, signal } = runtime;
   const front = await startFront(frontOptions(settings, runtime, store));
-  runtime.onReload(() => {
-    if (front.reloadCertificates()) log.info("Certificates were read again");
-  });
+  runtime.onReload(() => front.reloadCertificates());
   for (const [protocol, addresses] of Object.entries(front.addresses)) {
     for (const address of addresses) log.info(`Listening protocol=${protocol} address=${address}`);
   }
@@ -197,6 +195,10 @@ function sleep(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+function sum(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((total, count) => total + count, 0);
+}
+
 function statusText(store: StoreThread, front: Front): string {
   const { stored, duplicates, refused, openFiles, fullReason } = store.status;
   const parts = [
@@ -204,6 +206,7 @@ function statusText(store: StoreThread, front: Front): string {
     `${stored} entries stored`,
     `${duplicates} duplicates`,
     `${refused} refused`,
+    `${sum(front.counts())} requests or connections refused`,
     `${openFiles} files open`,
   ];
   return fullReason === undefined

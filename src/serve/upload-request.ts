@@ -118,10 +118,10 @@ export function storageRefusal(error: unknown): Refusal {
   switch (code) {
     case "E_NO_SPACE":
       return refusal("store-no-space", 503, "No space left on device.", RETRY_AFTER);
+    case "E_BUSY":
+      return refusal("in-flight-max", 503, "Too many bytes in flight.", RETRY_AFTER);
     case "E_LIMIT":
-      // RFC 9110 15.5.14: Retry-After says that the limit is one of the moment (memory in flight
-      // is shared by all connections), and a sender can also come again with less.
-      return refusal("store-limit", 413, "Payload too large.", RETRY_AFTER);
+      return refusal("store-limit", 413, "Payload too large.");
     case "E_EXPORT_SYNTAX":
       return refusal("body-encoding", 400, "Decompression of received blob failed.");
     case "E_IO":

@@ -112,7 +112,8 @@ describe("A refusal in mid-body", () => {
   const cases: [string, AgentError, number, string][] = [
     ["a full disk", new AgentError("E_NO_SPACE", "x"), 503, "No space left on device."],
     ["a broken disk", new AgentError("E_IO", "x"), 500, "Input/output error."],
-    ["too much at once", new AgentError("E_LIMIT", "x"), 413, "Payload too large."],
+    ["too much at once", new AgentError("E_BUSY", "x"), 503, "Too many bytes in flight."],
+    ["too large a window", new AgentError("E_LIMIT", "x"), 413, "Payload too large."],
     [
       "a broken encoding",
       new AgentError("E_EXPORT_SYNTAX", "x"),
@@ -136,7 +137,7 @@ describe("A refusal in mid-body", () => {
         expect(result.status).toBe(status);
         expect(result.body).toEndWith(`\r\n\r\n${text}\n`);
         expect(result.body).toContain("Connection: close\r\n");
-        expect(result.body.includes("Retry-After: 30\r\n")).toBe(status === 503 || status === 413);
+        expect(result.body.includes("Retry-After: 30\r\n")).toBe(status === 503);
         expect(ingest.streams[0]?.state).toBe("aborted");
         expect(fixture.front?.counts().size).toBe(1);
       });

@@ -115,7 +115,8 @@ describe("storageRefusal()", () => {
   const cases: [ErrorCode, number, boolean][] = [
     ["E_NO_SPACE", 503, true],
     ["E_IO", 500, false],
-    ["E_LIMIT", 413, true],
+    ["E_LIMIT", 413, false],
+    ["E_BUSY", 503, true],
     ["E_EXPORT_SYNTAX", 400, false],
     ["E_JOURNAL_CORRUPT", 500, false],
   ];
