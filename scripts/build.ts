@@ -48,7 +48,8 @@ function build(name: string, platform: readonly string[]): string {
     `--outfile=${path}`,
     ...platform,
   ]);
-  rmSync(`${path}.map`, { force: true }); // The executable has it inside.
+  // The executable has them inside.
+  for (const map of [`${path}.map`, join(outdir, "store-worker.js.map")]) rmSync(map, { force: true });
   return path;
 }
 

@@ -26,8 +26,10 @@ export const RECORD = {
   successor: 8,
   /** 1 = stored compressed, so that its bytes cannot be compared in place. */
   isCompressed: 9,
-  /** 1 = `entries` and the end of the chain are not in the file yet. */
+  /** 1 = `entries` and the end of the chain are not in the file yet; 2 = nor is `firstEntry`. */
   isChanged: 10,
+  /** DATA.entryOffset; known only until it is in the file. */
+  firstEntry: 11,
 } as const;
 const RECORD_WORDS = 16;
 export const NO_RECORD = -1;
@@ -40,7 +42,7 @@ export class DataIndex {
   /** Open addressing: record / RECORD_WORDS + 1, or 0. */
   #table: Int32Array;
 
-  /** @param expected records there may be; memory is only taken as they come */
+  /** @param expected records there will probably be; there may be more */
   constructor(expected: number) {
     this.words = new Int32Array(expected * RECORD_WORDS);
     this.#table = new Int32Array(2 ** Math.ceil(Math.log2(expected * 2)));

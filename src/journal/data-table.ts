@@ -5,8 +5,7 @@
 import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
-import { AgentError } from "../errors.ts";
-import { type Arena, nextArrayCapacity } from "./arena.ts";
+import { type Arena, requireRising } from "./arena.ts";
 import { DataIndex, RECORD } from "./data-index.ts";
 import { bucketOf, type FieldTable } from "./field-table.ts";
 import {
@@ -23,6 +22,12 @@ import type { JournalHeader } from "./header.ts";
 
 /** Items from which an array is worth having in memory. */
 const LONG_ARRAY = 64;
+/**
+ * Most senders are quiet: their index starts small. A hash table larger than a sender's first one means that
+ * it filled files before, so its index has the final size at once.
+ */
+const QUIET_BUCKETS_MAX = 8191;
+const QUIET_RECORDS = 512;
 
 export interface DataTableOptions {
   arena: Arena;
@@ -68,7 +73,7 @@ export class DataTable {
     this.#isNew = options.isNew;
     this.#bucketLength = new Uint8Array(this.buckets);
     // The file is rotated when its hash table is three quarters full.
-    this.index = new DataIndex(this.buckets);
+    this.index = new DataIndex(this.buckets > QUIET_BUCKETS_MAX ? this.buckets : QUIET_RECORDS);
   }
 
   /** Whether record `guess` holds exactly [start .. end) of `view`. */
@@ -109,22 +114,25 @@ export class DataTable {
     const { file, arrayItemSize } = this.#arena;
     const entries = words[record + RECORD.entries]!;
     if (entries === 0) {
-      file.set32((words[record + RECORD.offset]! >>> 0) + DATA.entryOffset, entryOffset);
-    } else {
-      let used = words[record + RECORD.arrayUsed]!;
-      if (used === words[record + RECORD.arrayCapacity]) {
-        this.#extendArrays(record, entries - 1);
-        used = 0;
-      }
-      const item =
-        (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
-      // The pages of a long array are written again soon; a short one may not be seen for long.
-      if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
-      else file.poke32(item, entryOffset);
-      words[record + RECORD.arrayUsed] = used + 1;
+      words[record + RECORD.firstEntry] = entryOffset;
+      words[record + RECORD.isChanged] = 2;
+      words[record + RECORD.entries] = 1;
+      this.#changed.push(record);
+      return;
     }
+    let used = words[record + RECORD.arrayUsed]!;
+    if (used === words[record + RECORD.arrayCapacity]) {
+      this.#extendArrays(record, entries - 1);
+      used = 0;
+    }
+    const item =
+      (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
+    // The pages of a long array are written again soon; a short one may not be seen for long.
+    if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
+    else file.poke32(item, entryOffset);
+    words[record + RECORD.arrayUsed] = used + 1;
     words[record + RECORD.entries] = entries + 1;
-    if (words[record + RECORD.isChanged] === 1) return;
+    if (words[record + RECORD.isChanged] !== 0) return;
     words[record + RECORD.isChanged] = 1;
     this.#changed.push(record);
   }
@@ -135,7 +143,16 @@ export class DataTable {
     const { file, compact } = this.#arena;
     for (const record of this.#changed) {
       const offset = words[record + RECORD.offset]! >>> 0;
-      file.poke32(offset + DATA.entries, words[record + RECORD.entries]!);
+      const entries = words[record + RECORD.entries]!;
+      if (words[record + RECORD.isChanged] === 2) {
+        // Only now, and both at once: readers refuse a DATA object with a first entry but no count, and
+        // the page cache may have pages written at any time. So what may have to be read comes first.
+        file.get32(offset + DATA.entryOffset);
+        file.set32(offset + DATA.entries, entries);
+        file.set32(offset + DATA.entryOffset, words[record + RECORD.firstEntry]!);
+      } else {
+        file.poke32(offset + DATA.entries, entries);
+      }
       const array = words[record + RECORD.arrayOffset]! >>> 0;
       if (compact && array !== 0) {
         file.poke32(offset + DATA.tailEntryArrayOffset, array);
@@ -148,7 +165,7 @@ export class DataTable {
 
   #extendArrays(record: number, items: number): void {
     const { words } = this.index;
-    const capacity = nextArrayCapacity(items, words[record + RECORD.arrayCapacity]!);
+    const capacity = this.#arena.nextArrayCapacity(items, words[record + RECORD.arrayCapacity]!);
     const array = this.#arena.allocateEntryArray(capacity);
     const last = words[record + RECORD.arrayOffset]! >>> 0;
     if (last === 0) {
@@ -201,20 +218,18 @@ export class DataTable {
     start: number,
     end: number,
   ): number {
-    const { file } = this.#arena;
+    const arena = this.#arena;
+    const { file } = arena;
     let depth = 0;
     let offset = file.get32(this.#itemsOffset + bucket * HASH_ITEM_SIZE + HASH_ITEM.head);
     while (offset !== 0) {
+      arena.requireObject(offset, ObjectType.data);
       const sameHash =
         (file.get32(offset + DATA.hash) | 0) === low &&
         (file.get32(offset + DATA.hash + 4) | 0) === high;
       if (sameHash && this.#payloadEquals(offset, view, start, end)) return offset;
       const next = file.get32(offset + DATA.nextHashOffset);
-      if (next !== 0 && next <= offset) {
-        throw new AgentError("E_JOURNAL_CORRUPT", "Cannot follow hash chain: it does not rise", {
-          offset,
-        });
-      }
+      requireRising(offset, next);
       offset = next;
       depth++;
     }
@@ -243,7 +258,7 @@ export class DataTable {
 
   /** Takes a DATA object of a reopened file into the index. */
   #remember(offset: number, low: number, high: number, payloadSize: number): number {
-    const { file, compact, arrayItemSize } = this.#arena;
+    const { file, compact } = this.#arena;
     const record = this.index.add(low, high, offset, payloadSize);
     const { words } = this.index;
     const entries = file.get32(offset + DATA.entries);
@@ -257,13 +272,15 @@ export class DataTable {
       used = file.get32(offset + DATA.tailEntryArrayEntries);
     }
     while (array !== 0) {
-      const capacity = (file.get32(array + OBJECT.size) - ENTRY_ARRAY.items) / arrayItemSize;
+      const capacity = this.#arena.requireArray(array, 1);
       words[record + RECORD.arrayOffset] = array;
       words[record + RECORD.arrayCapacity] = capacity;
       words[record + RECORD.arrayUsed] = Math.min(used, capacity);
       if (used <= capacity) break;
       used -= capacity;
-      array = file.get32(array + ENTRY_ARRAY.nextEntryArrayOffset);
+      const next = file.get32(array + ENTRY_ARRAY.nextEntryArrayOffset);
+      requireRising(array, next);
+      array = next;
     }
     return record;
   }

@@ -6,7 +6,7 @@
 import { ID128_SIZE } from "../bytes/id128.ts";
 import { hashJenkins } from "../bytes/lookup3.ts";
 import { viewOf } from "../bytes/view.ts";
-import { type Arena, nextArrayCapacity } from "./arena.ts";
+import type { Arena } from "./arena.ts";
 import { NO_RECORD, RECORD } from "./data-index.ts";
 import type { DataTable } from "./data-table.ts";
 import { ENTRY_FIELDS_MAX, type Entry } from "./entry.ts";
@@ -16,10 +16,17 @@ import {
   ENTRY_ARRAY,
   ENTRY_ITEM_SIZE_COMPACT,
   ENTRY_ITEM_SIZE_REGULAR,
-  OBJECT,
   ObjectType,
 } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
+
+/** The entry at hand, shared by all files: its DATA by rising offset, and what its xor-hash is. */
+const scratchOffsets = new Uint32Array(ENTRY_FIELDS_MAX);
+const scratchRecords = new Int32Array(ENTRY_FIELDS_MAX);
+const scratchXor = { low: 0, high: 0 };
+/** The last entry's bytes and a view on them: a source reuses its buffer. */
+let viewed: Uint8Array = new Uint8Array(0);
+let view: DataView = viewOf(viewed);
 
 export class EntryAppender {
   /** Entries in the file. */
@@ -34,13 +41,6 @@ export class EntryAppender {
   readonly #data: DataTable;
   /** The record of the last entry's first field. */
   #firstRecord = NO_RECORD;
-  /** The last entry's bytes and a view on them: a source reuses its buffer. */
-  #viewed: Uint8Array = new Uint8Array(0);
-  #view: DataView = viewOf(this.#viewed);
-  #xorLow = 0;
-  #xorHigh = 0;
-  readonly #scratchOffsets = new Uint32Array(ENTRY_FIELDS_MAX);
-  readonly #scratchRecords = new Int32Array(ENTRY_FIELDS_MAX);
 
   constructor(arena: Arena, data: DataTable, header: JournalHeader) {
     this.#arena = arena;
@@ -51,14 +51,17 @@ export class EntryAppender {
     this.tailArrayOffset = header.tailEntryArrayOffset ?? 0;
     this.tailArrayUsed = header.tailEntryArrayEntries ?? 0;
     this.#tailArrayCapacity =
-      this.tailArrayOffset === 0 ? 0 : capacityOf(arena, this.tailArrayOffset);
+      this.tailArrayOffset === 0 ? 0 : arena.requireArray(this.tailArrayOffset, this.tailArrayUsed);
   }
 
   append(entry: Entry, seqnum: number): void {
+    if (entry.fieldCount > ENTRY_FIELDS_MAX) {
+      throw new RangeError(`Cannot append ${entry.fieldCount} fields, need ${ENTRY_FIELDS_MAX}`);
+    }
     const count = this.#collectItems(entry);
     const offset = this.#writeEntry(entry, seqnum, count);
     this.#linkGlobal(offset);
-    const records = this.#scratchRecords;
+    const records = scratchRecords;
     for (let i = 0; i < count; i++) this.#data.linkEntry(records[i]!, offset);
     this.entries++;
     this.tailEntryOffset = offset;
@@ -68,9 +71,9 @@ export class EntryAppender {
   #collectItems(entry: Entry): number {
     const data = this.#data;
     const { index } = data;
-    const offsets = this.#scratchOffsets;
-    const records = this.#scratchRecords;
-    const view = this.#viewOf(entry.bytes);
+    const offsets = scratchOffsets;
+    const records = scratchRecords;
+    const view = cachedViewOf(entry.bytes);
     const { fieldStart, fieldEnd, nameLength } = entry;
     let count = 0;
     let xorLow = 0;
@@ -104,17 +107,9 @@ export class EntryAppender {
       records[at + 1] = record;
       count++;
     }
-    this.#xorLow = entry.hasXorHash ? entry.xorHashLow : xorLow;
-    this.#xorHigh = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
+    scratchXor.low = entry.hasXorHash ? entry.xorHashLow : xorLow;
+    scratchXor.high = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
     return count;
-  }
-
-  #viewOf(bytes: Uint8Array): DataView {
-    if (bytes !== this.#viewed) {
-      this.#viewed = bytes;
-      this.#view = viewOf(bytes);
-    }
-    return this.#view;
   }
 
   /** Remembers what really came behind `previous`, where `guess` was expected. */
@@ -139,9 +134,9 @@ export class EntryAppender {
     for (let i = 0; i < ID128_SIZE; i += 4) {
       file.set32(offset + ENTRY.bootId + i, wordOf(entry.bootId, i));
     }
-    file.set32(offset + ENTRY.xorHash, this.#xorLow);
-    file.set32(offset + ENTRY.xorHash + 4, this.#xorHigh);
-    const offsets = this.#scratchOffsets;
+    file.set32(offset + ENTRY.xorHash, scratchXor.low);
+    file.set32(offset + ENTRY.xorHash + 4, scratchXor.high);
+    const offsets = scratchOffsets;
     let at = offset + ENTRY.items;
     for (let i = 0; i < count; i++, at += itemSize) {
       file.set32(at, offsets[i]!);
@@ -155,7 +150,7 @@ export class EntryAppender {
   #linkGlobal(entryOffset: number): void {
     const arena = this.#arena;
     if (this.tailArrayUsed === this.#tailArrayCapacity) {
-      const capacity = nextArrayCapacity(this.entries, this.#tailArrayCapacity);
+      const capacity = arena.nextArrayCapacity(this.entries, this.#tailArrayCapacity);
       const array = arena.allocateEntryArray(capacity);
       if (this.tailArrayOffset === 0) this.entryArrayOffset = array;
       else arena.file.poke32(this.tailArrayOffset + ENTRY_ARRAY.nextEntryArrayOffset, array);
@@ -169,8 +164,12 @@ export class EntryAppender {
   }
 }
 
-function capacityOf(arena: Arena, array: number): number {
-  return (arena.file.get32(array + OBJECT.size) - ENTRY_ARRAY.items) / arena.arrayItemSize;
+function cachedViewOf(bytes: Uint8Array): DataView {
+  if (bytes !== viewed) {
+    viewed = bytes;
+    view = viewOf(bytes);
+  }
+  return view;
 }
 
 function wordOf(bytes: Uint8Array, i: number): number {

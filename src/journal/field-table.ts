@@ -1,8 +1,8 @@
 /** FIELD objects of one file: a name each, and the newest DATA object with that name. */
 import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
-import type { Arena } from "./arena.ts";
-import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, OBJECT, ObjectType } from "./format.ts";
+import { type Arena, requireRising } from "./arena.ts";
+import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, ObjectType } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
 
 interface FieldRecord {
@@ -73,12 +73,14 @@ export class FieldTable {
     let depth = 0;
     for (let offset = file.get32(item + HASH_ITEM.head); offset !== 0; depth++) {
       tail = offset;
-      const size = file.get32(offset + OBJECT.size) - FIELD.payload;
+      const size = this.#arena.requireObject(offset, ObjectType.field) - FIELD.payload;
       if (size === end - start && file.equals(offset + FIELD.payload, view, start, end)) {
         const headDataOffset = file.get32(offset + FIELD.headDataOffset);
         return { name: copyName(view, start, end), offset, headDataOffset, changed: false };
       }
-      offset = file.get32(offset + FIELD.nextHashOffset);
+      const next = file.get32(offset + FIELD.nextHashOffset);
+      requireRising(offset, next);
+      offset = next;
     }
     this.chainDepth = Math.max(this.chainDepth, depth - 1);
     const offset = this.#append(view, start, end, hash);

@@ -12,6 +12,11 @@ export class GroupCommit {
     return this.#running !== undefined;
   }
 
+  /** Resolves when the commit now running, if any, is done. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => undefined);
+  }
+
   /** Resolves after a commit that began after this call; rejects as that one does. */
   request(): Promise<void> {
     this.#waiting ??= this.#runNext();

@@ -2,7 +2,7 @@
 import { ID128_SIZE } from "../bytes/id128.ts";
 import { AgentError } from "../errors.ts";
 import { FileState, HASH_ITEM_SIZE, HEADER_SIZE, Incompatible } from "./format.ts";
-import type { JournalHeader } from "./header.ts";
+import { type JournalHeader, tailPointerFault } from "./header.ts";
 
 /** FIELD buckets, as systemd 258 and later have (333 before). */
 const FIELD_BUCKETS = 1023;
@@ -64,21 +64,37 @@ export function newHeader(options: CreateJournalOptions): JournalHeader {
   };
 }
 
-/** @throws AgentError E_JOURNAL_UNSUPPORTED unless this program made the file and closed it for now */
+/**
+ * @throws AgentError E_JOURNAL_UNSUPPORTED unless this program made the file and closed it for now,
+ * E_JOURNAL_CORRUPT when appending would cut off what is in it
+ */
 export function requireAppendable(
   path: string,
   header: JournalHeader,
   format: JournalFileFormat,
 ): void {
   const what = whyNotAppendable(header, format);
-  if (what === undefined) return;
-  throw new AgentError("E_JOURNAL_UNSUPPORTED", `Cannot append to "${path}": ${what}`);
+  if (what !== undefined) {
+    throw new AgentError("E_JOURNAL_UNSUPPORTED", `Cannot append to "${path}": ${what}`);
+  }
+  const fault = tailPointerFault(header);
+  if (fault !== undefined) {
+    const { offset } = fault;
+    throw new AgentError("E_JOURNAL_CORRUPT", `Cannot append to "${path}": ${fault.what}`, {
+      offset,
+    });
+  }
 }
 
 function whyNotAppendable(header: JournalHeader, format: JournalFileFormat): string | undefined {
   if (header.state === FileState.online) return "it was not closed cleanly";
   if (header.state === FileState.archived) return "it is archived";
-  if (header.headerSize !== HEADER_SIZE || header.compatibleFlags !== 0) {
+  if (
+    header.headerSize !== HEADER_SIZE ||
+    header.compatibleFlags !== 0 ||
+    header.dataHashTableSize < HASH_ITEM_SIZE ||
+    header.fieldHashTableSize < HASH_ITEM_SIZE
+  ) {
     return "another program wrote it";
   }
   if (header.incompatibleFlags !== incompatibleFlagsOf(format)) {

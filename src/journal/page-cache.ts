@@ -66,7 +66,7 @@ export class PageCache {
   #evict(): number {
     const slot = this.#findClean();
     if (slot >= 0) return slot;
-    this.#flushLargest();
+    this.#cleanSome();
     const cleaned = this.#findClean();
     if (cleaned < 0) throw new RangeError("Cannot find a free page: all are dirty after a flush");
     return cleaned;
@@ -88,11 +88,27 @@ export class PageCache {
     return -1;
   }
 
-  #flushLargest(): void {
-    let largest: PageOwner | undefined;
-    for (const owner of new Set(this.#owners)) {
-      if (owner !== undefined && owner.dirtyPages > (largest?.dirtyPages ?? 0)) largest = owner;
+  /**
+   * Has files written, those with the most dirty pages first, until a quarter of the slots is clean: with many
+   * files a page at a time would mean looking through all slots for each.
+   * @throws the error of the first file that could not be written, when none could
+   */
+  #cleanSome(): void {
+    const owners = [...new Set(this.#owners)].filter((owner) => owner !== undefined);
+    owners.sort((a, b) => b.dirtyPages - a.dirtyPages);
+    let wanted = this.#slots / 4;
+    let failure: unknown;
+    for (const owner of owners) {
+      if (wanted <= 0) return;
+      const count = owner.dirtyPages;
+      try {
+        owner.flushPages();
+        wanted -= count;
+      } catch (error) {
+        // Another file may lie where there is space.
+        failure ??= error;
+      }
     }
-    largest?.flushPages();
+    if (wanted === this.#slots / 4) throw failure;
   }
 }

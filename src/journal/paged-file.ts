@@ -1,8 +1,9 @@
 /**
- * A file read and written through the page cache. Changes stay in memory until `flush()` writes them
+ * A file read and written through the page cache. Changes stay in memory until `flushPages()` writes them
  * from the end of the file to its start. In a journal file everything that counts or points (hash table,
- * DATA, older arrays) stands before what it points to, so another process that reads at the same time
- * never follows a pointer to something not yet written. The caller writes its header last.
+ * DATA, older arrays) stands before what it points to, so another process that reads at the same time, or
+ * after this one was killed, never follows a pointer to something not yet written. The caller writes its
+ * header last.
  * HOT: guarded by scripts/bench/writer.ts.
  */
 import fs from "node:fs";
@@ -41,7 +42,7 @@ export class PagedFile implements PageOwner {
   #poked = new Uint8Array(0);
   /** Pages from here on have never been written and read as zeros. */
   #writtenPages: number;
-  /** Bytes of page 0 that belong to the header, which flush() leaves alone. */
+  /** Bytes of page 0 that belong to the header, which flushPages() leaves alone. */
   readonly #headerSize: number;
 
   /** @param size bytes now in the file */
@@ -81,7 +82,7 @@ export class PagedFile implements PageOwner {
     }
     this.#addPoke(offset, value);
     if (page >= this.#poked.length) {
-      const grown = new Uint8Array(this.#slots.length);
+      const grown = new Uint8Array(Math.max(page + 1, this.#slots.length));
       grown.set(this.#poked);
       this.#poked = grown;
     }
@@ -177,10 +178,16 @@ export class PagedFile implements PageOwner {
     const pokes = this.#sortPokes();
     let poke = pokes.length;
     let last = pages.length - 1;
+    const firstNew = this.#writtenPages;
     while (last >= 0) {
+      // One call copies from its start to its end. So new pages, and the page that was the last one and has
+      // new objects too, have to be written before a call with pages that may point to them.
+      const end = pages[last]!;
+      const runMin = end >= firstNew ? firstNew : end === firstNew - 1 ? end : 0;
       let first = last;
       while (
         first > 0 &&
+        pages[first - 1]! >= runMin &&
         pages[first - 1] === pages[first]! - 1 &&
         (last - first + 2) * PAGE_SIZE <= STAGING_SIZE
       ) {

@@ -4,7 +4,8 @@
  * published, also of a file that is being written. Lookups in rising order cost next to nothing.
  */
 import fs from "node:fs";
-import { AgentError, reasonOf } from "../errors.ts";
+import { AgentError } from "../errors.ts";
+import type { Entry } from "./entry.ts";
 import {
   ENTRY,
   ENTRY_ARRAY,
@@ -16,8 +17,9 @@ import {
   ObjectType,
 } from "./format.ts";
 import { decodeHeader } from "./header.ts";
+import { journalIoError } from "./io-error.ts";
 
-/** Two read-ahead windows: array items lie close together, entries about half a kilobyte apart. */
+/** Array items lie close together, entries about half a kilobyte apart. */
 const WINDOW_SIZE = 64 * 1024;
 const TWO_32 = 2 ** 32;
 
@@ -27,15 +29,21 @@ interface ArrayPart {
   first: number;
 }
 
+/** What a window needs of a file it shows a piece of. */
+interface WindowFile {
+  readonly path: string;
+  readonly fd: number;
+  /** At the last refresh. */
+  readonly size: number;
+}
+
 export class SeqnumLookup {
   readonly path: string;
-  readonly #fd: number;
+  #file: WindowFile;
   #itemSize = ENTRY_ARRAY_ITEM_SIZE_REGULAR as number;
   /** Entries the file had at the last refresh. */
   entries = 0;
   #arrays: ArrayPart[] = [];
-  readonly #itemWindow: Window;
-  readonly #entryWindow: Window;
   /** Index of the last entry found. */
   #hint = -1;
 
@@ -43,14 +51,10 @@ export class SeqnumLookup {
   constructor(path: string) {
     this.path = path;
     try {
-      this.#fd = fs.openSync(path, "r");
+      this.#file = { path, fd: fs.openSync(path, "r"), size: 0 };
     } catch (error) {
-      throw new AgentError("E_IO", `Cannot open journal file "${path}": ${reasonOf(error)}`, {
-        cause: error,
-      });
+      throw journalIoError("open", path, error);
     }
-    this.#itemWindow = new Window(this.#fd);
-    this.#entryWindow = new Window(this.#fd);
     try {
       this.refresh();
     } catch (error) {
@@ -61,15 +65,22 @@ export class SeqnumLookup {
 
   /** Takes in what was published since. */
   refresh(): void {
+    const { path } = this;
+    const { fd } = this.#file;
     const head = new Uint8Array(HEADER_SIZE);
-    const count = fs.readSync(this.#fd, head, 0, HEADER_SIZE, 0);
-    const header = decodeHeader(head.subarray(0, count), fs.fstatSync(this.#fd).size);
+    let count: number;
+    try {
+      count = fs.readSync(fd, head, 0, HEADER_SIZE, 0);
+      this.#forget();
+      this.#file = { path, fd, size: fs.fstatSync(fd).size };
+    } catch (error) {
+      throw journalIoError("read", path, error);
+    }
+    const header = decodeHeader(head.subarray(0, count), this.#file.size);
     const isCompact = (header.incompatibleFlags & Incompatible.compact) !== 0;
     this.#itemSize = isCompact ? ENTRY_ARRAY_ITEM_SIZE_COMPACT : ENTRY_ARRAY_ITEM_SIZE_REGULAR;
+    this.#arrays = this.#readChain(header.entryArrayOffset, header.entries);
     this.entries = header.entries;
-    this.#itemWindow.forget();
-    this.#entryWindow.forget();
-    this.#readChain(header.entryArrayOffset);
   }
 
   /** Whether the file holds an entry with this sequence number. */
@@ -91,95 +102,128 @@ export class SeqnumLookup {
     return true;
   }
 
-  close(): void {
-    fs.closeSync(this.#fd);
+  /**
+   * Whether the file holds this very entry. The number alone does not tell: a machine that loses power forgets
+   * the last numbers it gave, and gives them to other entries after it has booted.
+   */
+  holds(entry: Entry): boolean {
+    if (!this.has(entry.seqnum)) return false;
+    const offset = this.#entryOffset(this.#hint);
+    if (entryWindow.get64(this.#file, offset + ENTRY.realtime) !== entry.realtimeUsec) return false;
+    return entryWindow.isEqual(this.#file, offset + ENTRY.bootId, entry.bootId);
   }
 
-  #readChain(firstOffset: number): void {
+  close(): void {
+    this.#forget();
+    fs.closeSync(this.#file.fd);
+  }
+
+  #forget(): void {
+    itemWindow.forget(this.#file);
+    entryWindow.forget(this.#file);
+  }
+
+  #readChain(firstOffset: number, entries: number): ArrayPart[] {
     const arrays: ArrayPart[] = [];
     let first = 0;
     let offset = firstOffset;
-    while (offset !== 0 && first < this.entries) {
-      const size = this.#object(this.#itemWindow, offset, ObjectType.entryArray);
+    while (offset !== 0 && first < entries) {
+      const size = this.#object(itemWindow, offset, ObjectType.entryArray);
       const capacity = Math.floor((size - ENTRY_ARRAY.items) / this.#itemSize);
-      if (capacity < 1) this.#corrupt("entry array has no items", offset);
+      if (capacity < 1) throw corrupt(this.path, "entry array has no items", offset);
       arrays.push({ items: offset + ENTRY_ARRAY.items, first });
       first += capacity;
-      const next = this.#itemWindow.get64(offset + ENTRY_ARRAY.nextEntryArrayOffset);
-      if (next !== 0 && next <= offset) this.#corrupt("entry array chain does not rise", offset);
+      const next = itemWindow.get64(this.#file, offset + ENTRY_ARRAY.nextEntryArrayOffset);
+      if (next !== 0 && next <= offset)
+        throw corrupt(this.path, "entry array chain does not rise", offset);
       offset = next;
     }
-    if (first < this.entries)
-      this.#corrupt(`entry arrays hold ${first} of ${this.entries} entries`, 0);
-    this.#arrays = arrays;
+    if (first < entries)
+      throw corrupt(this.path, `entry arrays hold ${first} of ${entries} entries`, 0);
+    return arrays;
   }
 
   #seqnumAt(index: number): number {
+    return entryWindow.get64(this.#file, this.#entryOffset(index) + ENTRY.seqnum);
+  }
+
+  #entryOffset(index: number): number {
     let array = this.#arrays.length - 1;
     while (this.#arrays[array]!.first > index) array--;
     const { items, first } = this.#arrays[array]!;
     const at = items + (index - first) * this.#itemSize;
     const offset =
       this.#itemSize === ENTRY_ARRAY_ITEM_SIZE_COMPACT
-        ? this.#itemWindow.get32(at)
-        : this.#itemWindow.get64(at);
-    this.#object(this.#entryWindow, offset, ObjectType.entry);
-    return this.#entryWindow.get64(offset + ENTRY.seqnum);
+        ? itemWindow.get32(this.#file, at)
+        : itemWindow.get64(this.#file, at);
+    this.#object(entryWindow, offset, ObjectType.entry);
+    return offset;
   }
 
   /** Checks the type of an object and returns its size. */
   #object(window: Window, offset: number, type: number): number {
-    const found = window.get32(offset + OBJECT.type) & 0xff;
-    if (found !== type) this.#corrupt(`object has type ${found}, need ${type}`, offset);
-    return window.get64(offset + OBJECT.size);
-  }
-
-  #corrupt(what: string, offset: number): never {
-    throw new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${this.path}" at ${offset}: ${what}`, {
-      offset,
-    });
+    const found = window.get32(this.#file, offset + OBJECT.type) & 0xff;
+    if (found !== type) throw corrupt(this.path, `object has type ${found}, need ${type}`, offset);
+    return window.get64(this.#file, offset + OBJECT.size);
   }
 }
 
-/** A piece of the file in memory. */
+/** A piece of a file in memory: of the one that was looked into last. */
 class Window {
-  readonly #fd: number;
   readonly #bytes = new Uint8Array(WINDOW_SIZE);
   readonly #view = new DataView(this.#bytes.buffer);
+  #file: WindowFile | undefined;
   #start = 0;
   #size = 0;
 
-  constructor(fd: number) {
-    this.#fd = fd;
+  get32(file: WindowFile, offset: number): number {
+    return this.#view.getUint32(this.#at(file, offset, 4), true);
   }
 
-  get32(offset: number): number {
-    return this.#view.getUint32(this.#at(offset, 4), true);
-  }
-
-  get64(offset: number): number {
-    const at = this.#at(offset, 8);
+  get64(file: WindowFile, offset: number): number {
+    const at = this.#at(file, offset, 8);
     return this.#view.getUint32(at + 4, true) * TWO_32 + this.#view.getUint32(at, true);
   }
 
-  forget(): void {
-    this.#size = 0;
+  isEqual(file: WindowFile, offset: number, bytes: Uint8Array): boolean {
+    const at = this.#at(file, offset, bytes.length);
+    for (let i = 0; i < bytes.length; i++) if (this.#bytes[at + i] !== bytes[i]) return false;
+    return true;
   }
 
-  #at(offset: number, size: number): number {
-    if (offset < this.#start || offset + size > this.#start + this.#size) {
-      this.#start = offset;
-      this.#size = fs.readSync(this.#fd, this.#bytes, 0, WINDOW_SIZE, offset);
-      if (this.#size < size) {
-        throw new AgentError(
-          "E_JOURNAL_CORRUPT",
-          `Cannot read at ${offset}: the file ends before`,
-          {
-            offset,
-          },
-        );
-      }
-    }
+  /** The file has changed, or its descriptor is about to be another's. */
+  forget(file: WindowFile): void {
+    if (this.#file === file) this.#file = undefined;
+  }
+
+  #at(file: WindowFile, offset: number, size: number): number {
+    const isHere =
+      file === this.#file && offset >= this.#start && offset + size <= this.#start + this.#size;
+    if (!isHere) this.#load(file, offset, size);
     return offset - this.#start;
   }
+
+  #load(file: WindowFile, offset: number, size: number): void {
+    this.#file = undefined;
+    // Also keeps a damaged offset away from the system call, which takes none past 2^53.
+    if (offset + size > file.size) throw corrupt(file.path, "the file ends before", offset);
+    try {
+      this.#size = fs.readSync(file.fd, this.#bytes, 0, WINDOW_SIZE, offset);
+    } catch (error) {
+      throw journalIoError("read", file.path, error);
+    }
+    if (this.#size < size) throw corrupt(file.path, "the file ends before", offset);
+    this.#file = file;
+    this.#start = offset;
+  }
+}
+
+/** Shared by all lookups, of which there may be thousands: files are looked into one after the other. */
+const itemWindow = new Window();
+const entryWindow = new Window();
+
+function corrupt(path: string, what: string, offset: number): AgentError {
+  return new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${path}" at ${offset}: ${what}`, {
+    offset,
+  });
 }

@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import { isEqualId128 } from "../bytes/id128.ts";
 import { align8 } from "../bytes/uint64.ts";
+import { AgentError } from "../errors.ts";
 import { Arena } from "./arena.ts";
 import { DataTable } from "./data-table.ts";
 import type { Entry } from "./entry.ts";
@@ -35,8 +36,11 @@ import { PagedFile, writeFully } from "./paged-file.ts";
 
 /** The file grows on disk in steps: a hole until written, so a step costs no space. */
 const GROWTH_STEP = 256 * 1024;
-/** Room taken by a field beside its payload, at most: DATA, FIELD and first array. */
+const ALLOCATED_MAX = COMPACT_FILE_SIZE_MAX - (COMPACT_FILE_SIZE_MAX % 8);
+/** Room taken by a field beside its payload, at most: DATA, FIELD, item of the entry, smallest array. */
 const FIELD_OVERHEAD = 256;
+/** Room taken by the entry itself, at most: ENTRY, smallest array. */
+const ENTRY_OVERHEAD = 128;
 /** More index probes than this for one payload means somebody crafts collisions. */
 const PROBES_MAX = 1000;
 
@@ -80,14 +84,14 @@ export class JournalWriter {
 
   private constructor(
     path: string,
-    fd: number,
+    file: PagedFile,
     size: number,
     header: JournalHeader,
     options: OpenOptions,
-    cache: PageCache,
   ) {
     this.#path = path;
-    this.#fd = fd;
+    this.#fd = file.fd;
+    this.#file = file;
     this.#header = header;
     this.#allocated = size;
     this.#sizeMax = Math.min(options.sizeMaxBytes, COMPACT_FILE_SIZE_MAX);
@@ -98,8 +102,7 @@ export class JournalWriter {
     this.tailRealtimeUsec = header.tailEntryRealtime;
     this.tailMonotonicUsec = header.tailEntryMonotonic;
     this.#tailBootId = header.tailEntryBootId;
-    this.#file = new PagedFile(fd, size, HEADER_SIZE, cache);
-    this.#arena = openArena(this.#file, header, options.isNew);
+    this.#arena = openArena(file, header, this.#sizeMax, options.isNew);
     const key = header.incompatibleFlags & Incompatible.keyedHash ? header.fileId : undefined;
     this.#fields = new FieldTable(this.#arena, key, header);
     this.#data = new DataTable({
@@ -119,20 +122,10 @@ export class JournalWriter {
    */
   static create(path: string, options: CreateJournalOptions, cache: PageCache): JournalWriter {
     const fd = openFile(path, "wx+", "create");
-    let writer: JournalWriter | undefined;
     try {
-      writer = new JournalWriter(
-        path,
-        fd,
-        0,
-        newHeader(options),
-        { ...options, isNew: true },
-        cache,
-      );
-      writer.publish();
-      return writer;
+      const header = newHeader(options);
+      return JournalWriter.#start(path, fd, 0, header, { ...options, isNew: true }, cache);
     } catch (error) {
-      if (writer !== undefined) writer.#file.releasePages();
       fs.closeSync(fd);
       fs.rmSync(path, { force: true });
       throw journalIoError("create", path, error);
@@ -150,20 +143,36 @@ export class JournalWriter {
     cache: PageCache,
   ): JournalWriter {
     const fd = openFile(path, "r+", "open");
-    let writer: JournalWriter | undefined;
     try {
       const head = new Uint8Array(HEADER_SIZE);
       const { size } = fs.fstatSync(fd);
       const header = decodeHeader(head.subarray(0, fs.readSync(fd, head, 0, HEADER_SIZE, 0)), size);
       requireAppendable(path, header, format);
       header.state = FileState.online;
-      writer = new JournalWriter(path, fd, size, header, { ...format, isNew: false }, cache);
+      return JournalWriter.#start(path, fd, size, header, { ...format, isNew: false }, cache);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw journalIoError("open", path, error);
+    }
+  }
+
+  static #start(
+    path: string,
+    fd: number,
+    size: number,
+    header: JournalHeader,
+    options: OpenOptions,
+    cache: PageCache,
+  ): JournalWriter {
+    const file = new PagedFile(fd, size, HEADER_SIZE, cache);
+    try {
+      const writer = new JournalWriter(path, file, size, header, options);
       writer.publish();
       return writer;
     } catch (error) {
-      if (writer !== undefined) writer.#file.releasePages();
-      fs.closeSync(fd);
-      throw journalIoError("open", path, error);
+      // The cache must not write pages to whatever file gets this descriptor next.
+      file.releasePages();
+      throw error;
     }
   }
 
@@ -204,7 +213,8 @@ export class JournalWriter {
     if (this.entries === 0) return undefined;
     const last = entry.fieldCount - 1;
     const span = entry.fieldEnd[last]! - entry.fieldStart[0]!;
-    if (this.#arena.end + span + entry.fieldCount * FIELD_OVERHEAD > this.#sizeMax) return "size";
+    const room = span + entry.fieldCount * FIELD_OVERHEAD + ENTRY_OVERHEAD;
+    if (this.#arena.end + room > this.#sizeMax) return "size";
     if (this.#data.count * 4 > this.#data.buckets * 3) return "data-hash-table";
     if (this.#fields.count * 4 > this.#fields.buckets * 3) return "field-hash-table";
     const depth = Math.max(this.#data.chainDepth, this.#fields.chainDepth);
@@ -258,7 +268,8 @@ export class JournalWriter {
       this.#fields.writeChanges();
       this.#data.writeChanges();
       if (this.#arena.end > this.#allocated) {
-        const size = Math.ceil(this.#arena.end / GROWTH_STEP) * GROWTH_STEP;
+        const step = Math.ceil(this.#arena.end / GROWTH_STEP) * GROWTH_STEP;
+        const size = Math.min(step, ALLOCATED_MAX);
         fs.ftruncateSync(this.#fd, size);
         this.#allocated = size;
       }
@@ -285,6 +296,7 @@ export class JournalWriter {
     if (this.#broken !== undefined) throw journalIoError("write", this.#path, this.#broken);
     if (!this.#isClosed) this.publish();
     if (!this.#isUnsynced) return;
+    if (this.#isClosed) throw journalIoError("sync", this.#path, new Error("it is closed"));
     this.#isUnsynced = false;
     try {
       await fdatasync(this.#fd);
@@ -296,7 +308,7 @@ export class JournalWriter {
 
   /**
    * Ends writing: OFFLINE (may be reopened) or ARCHIVED (never). The file is cut to its used size and
-   * synced. Wait for `sync()` calls to settle first. A broken file stays ONLINE, for readers an unclean one.
+   * synced. A broken file stays ONLINE, for readers an unclean one.
    * @throws AgentError E_NO_SPACE, E_IO; the file is closed all the same
    */
   close(state: "offline" | "archived"): void {
@@ -306,8 +318,17 @@ export class JournalWriter {
     } finally {
       this.#isClosed = true;
       this.#file.releasePages();
-      fs.closeSync(this.#fd);
+      this.#closeDescriptor();
     }
+  }
+
+  #closeDescriptor(): void {
+    if (!this.#commits.isRunning) {
+      fs.closeSync(this.#fd);
+      return;
+    }
+    // Another thread is still syncing it: the number must not become another file's before.
+    void this.#commits.settled().then(() => fs.closeSync(this.#fd));
   }
 
   #finish(state: number): void {
@@ -352,14 +373,29 @@ export class JournalWriter {
 }
 
 /** The objects of the file so far; in a new one, the two hash tables. */
-function openArena(file: PagedFile, header: JournalHeader, isNew: boolean): Arena {
-  const isCompact = (header.incompatibleFlags & Incompatible.compact) !== 0;
+function openArena(file: PagedFile, header: JournalHeader, sizeMax: number, isNew: boolean): Arena {
+  const compact = (header.incompatibleFlags & Incompatible.compact) !== 0;
   const { tailObjectOffset, objects, entryArrays = 0 } = header;
   if (!isNew) {
     const end = align8(tailObjectOffset + file.get32(tailObjectOffset + OBJECT.size));
-    return new Arena(file, isCompact, end, tailObjectOffset, objects, entryArrays);
+    const used = HEADER_SIZE + header.arenaSize;
+    if (end !== used) {
+      throw new AgentError(
+        "E_JOURNAL_CORRUPT",
+        `Cannot append behind the last object: it ends at ${end}, need ${used}`,
+        { offset: tailObjectOffset },
+      );
+    }
+    return new Arena(file, { compact, sizeMax, end, tailObjectOffset, objects, entryArrays });
   }
-  const arena = new Arena(file, isCompact, HEADER_SIZE, 0, 0, 0);
+  const arena = new Arena(file, {
+    compact,
+    sizeMax,
+    end: HEADER_SIZE,
+    tailObjectOffset: 0,
+    objects: 0,
+    entryArrays: 0,
+  });
   const fieldsSize = HASH_TABLE.items + header.fieldHashTableSize;
   const fields = arena.allocate(ObjectType.fieldHashTable, 0, fieldsSize);
   const dataSize = HASH_TABLE.items + header.dataHashTableSize;

@@ -20,10 +20,14 @@ export interface Sink {
   add(entry: Entry): void;
   /** Resolves when everything added so far is on disk (fdatasync); rejects like `add` throws. */
   commit(): Promise<void>;
-  /** Makes what was added visible to readers; no durability. */
-  publish(): void;
+  /**
+   * Whoever adds has to wait for this before adding much more; undefined = go on.
+   * @throws AgentError like `add`, for entries added before
+   */
+  ready(): Promise<void> | undefined;
   /** The stream ended. Never throws. */
   close(): void;
+  /** Entries that were new, and those known before; exact after a commit. */
   readonly stored: number;
   readonly duplicates: number;
 }

@@ -1,6 +1,6 @@
 /**
  * From bytes to stored entries: decoder → export-format parser → sink, for every kind of source.
- * HOT: guarded by scripts/bench/serve.ts.
+ * HOT: guarded by scripts/bench/run.
  */
 import { AgentError } from "../errors.ts";
 import type { RefusalReason } from "../export-format/fields.ts";
@@ -18,15 +18,9 @@ import type {
 } from "./ingest-types.ts";
 import type { IngestLimits } from "./settings.ts";
 
-/** Totals since the start, for the status line. */
-export interface IngestTotals {
-  stored: number;
-  duplicates: number;
-  refused: number;
-}
-
 export class IngestPipeline implements Ingest {
-  readonly totals: IngestTotals = { stored: 0, duplicates: 0, refused: 0 };
+  /** Entries refused since the start. */
+  refused = 0;
   /** Bytes held by all streams together: unfinished entries and decoder windows. */
   heldBytes = 0;
   readonly limits: IngestLimits;
@@ -53,7 +47,6 @@ class Stream implements IngestStream, ParserHandler {
   readonly #refused = new Map<string, number>();
   /** This stream's part of the pipeline's sum. */
   #heldBytes = 0;
-  #totalsTaken = { stored: 0, duplicates: 0 };
   #closed = false;
 
   constructor(pipeline: IngestPipeline, sink: Sink, sender: string, encoding: string) {
@@ -80,7 +73,7 @@ class Stream implements IngestStream, ParserHandler {
 
   onRefused(reason: RefusalReason, offset: number, detail: string): void {
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
-    this.#pipeline.totals.refused++;
+    this.#pipeline.refused++;
     this.#pipeline.counters.count(
       `entry-${reason}`,
       `Refused an entry: ${detail} sender="${this.#sender}" offset=${offset}`,
@@ -89,11 +82,15 @@ class Stream implements IngestStream, ParserHandler {
 
   push(chunk: Uint8Array): Promise<void> | undefined {
     const pending = this.#decoder.push(chunk);
-    if (pending === undefined) {
-      this.#account();
-      return undefined;
-    }
-    return pending.then(() => this.#account());
+    if (pending !== undefined) return this.#afterDecoding(pending);
+    this.#account();
+    return this.#sink.ready();
+  }
+
+  async #afterDecoding(pending: Promise<void>): Promise<void> {
+    await pending;
+    this.#account();
+    await this.#sink.ready();
   }
 
   async end(): Promise<IngestResult> {
@@ -117,12 +114,9 @@ class Stream implements IngestStream, ParserHandler {
     return { stored, duplicates, refused: this.#refused };
   }
 
-  /** Keeps the sums right and the memory of all streams together within its limit. */
+  /** Keeps the sum right and the memory of all streams together within its limit. */
   #account(): void {
-    const { totals, limits } = this.#pipeline;
-    totals.stored += this.#sink.stored - this.#totalsTaken.stored;
-    totals.duplicates += this.#sink.duplicates - this.#totalsTaken.duplicates;
-    this.#totalsTaken = { stored: this.#sink.stored, duplicates: this.#sink.duplicates };
+    const { limits } = this.#pipeline;
     const heldBytes = this.#parser.bufferedBytes + this.#decoder.heldBytes;
     this.#pipeline.heldBytes += heldBytes - this.#heldBytes;
     const grew = heldBytes > this.#heldBytes;
@@ -138,8 +132,6 @@ class Stream implements IngestStream, ParserHandler {
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#pipeline.totals.stored += this.#sink.stored - this.#totalsTaken.stored;
-    this.#pipeline.totals.duplicates += this.#sink.duplicates - this.#totalsTaken.duplicates;
     this.#pipeline.heldBytes -= this.#heldBytes;
     this.#heldBytes = 0;
     this.#sink.close();

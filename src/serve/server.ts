@@ -4,12 +4,14 @@ import { ExitStatus } from "../errors.ts";
 import { log, logOptions } from "../log.ts";
 import { machineId } from "../platform/host.ts";
 import type { InheritedSocket, Notifier } from "../platform/service.ts";
+import { Counters } from "./counters.ts";
 import { type Front, type FrontOptions, startFront } from "./front.ts";
+import { IngestPipeline } from "./ingest.ts";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 import { lockOutput } from "./output-lock.ts";
 import type { ServeSettings } from "./settings.ts";
 import { runSources, type SourcesSummary } from "./sources/run-sources.ts";
-import { type StoreThread, startStoreThread } from "./store-thread/remote-ingest.ts";
+import { type StoreThread, startStoreThread } from "./store-thread/store-thread.ts";
 
 /** How long requests in flight may take to end after SIGTERM. */
 const STOP_GRACE_MS = 5_000;
@@ -60,7 +62,7 @@ async function serveLocked(
   const failure = new AbortController();
   const { output, splitMode, format, retention, limits } = settings;
   const store = await startStoreThread({
-    ...{ output, splitMode, format, retention, limits },
+    ...{ output, splitMode, format, retention },
     receiverId: machineId(),
     log: logOptions,
     onFatal(error) {
@@ -68,40 +70,59 @@ async function serveLocked(
       failure.abort();
     },
   });
+  const counters = new Counters({
+    warn: (line): void => log.warn(line),
+    nowMs: (): number => performance.now(),
+  });
+  const receiver: Receiver = {
+    store,
+    ingest: new IngestPipeline(store, limits, counters),
+    counters,
+  };
   const signal = AbortSignal.any([runtime.signal, failure.signal]);
   try {
-    const status = await runAll(settings, { ...runtime, signal }, store);
+    const status = await runAll(settings, { ...runtime, signal }, receiver);
     return failure.signal.aborted ? ExitStatus.failure : status;
   } finally {
     await store.close();
-    const { stored, duplicates, refused } = store.status;
-    log.info(`Finished stored=${stored} duplicates=${duplicates} refused=${refused}`);
+    counters.flush();
+    const { stored, duplicates } = store.status;
+    log.info(
+      `Finished stored=${stored} duplicates=${duplicates} refused=${receiver.ingest.refused}`,
+    );
   }
+}
+
+/** What all sources deliver to. */
+interface Receiver {
+  store: StoreThread;
+  ingest: IngestPipeline;
+  counters: Counters;
 }
 
 async function runAll(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  store: StoreThread,
+  receiver: Receiver,
 ): Promise<ExitStatus | 0> {
   const { notify, signal } = runtime;
-  const front = await startFront(frontOptions(settings, runtime, store));
+  const front = await startFront(frontOptions(settings, runtime, receiver.ingest));
   runtime.onReload(() => front.reloadCertificates());
   for (const [protocol, addresses] of Object.entries(front.addresses)) {
     for (const address of addresses) log.info(`Listening protocol=${protocol} address=${address}`);
   }
-  notify.send("READY=1", `STATUS=${statusText(store, front)}`);
-  const status = setInterval(
-    () => notify.send(`STATUS=${statusText(store, front)}`),
-    STATUS_INTERVAL_MS,
-  );
-  const sources = startSources(settings, runtime, store);
+  notify.send("READY=1", `STATUS=${statusText(receiver, front)}`);
+  const status = setInterval(() => {
+    receiver.counters.flush();
+    notify.send(`STATUS=${statusText(receiver, front)}`);
+  }, STATUS_INTERVAL_MS);
+  const sources = startSources(settings, runtime, receiver);
   try {
     const [summary] = await Promise.all([sources, untilInactive(front, signal)]);
     return summary.exitStatus as ExitStatus | 0;
   } finally {
     clearInterval(status);
-    notify.send("STOPPING=1", `STATUS=Shutting down, ${statusText(store, front)}`);
+    notify.send("STOPPING=1", `STATUS=Shutting down, ${statusText(receiver, front)}`);
     await front.stop(STOP_GRACE_MS);
   }
 }
@@ -109,7 +130,7 @@ async function runAll(
 function startSources(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  store: StoreThread,
+  { store, ingest }: Receiver,
 ): Promise<SourcesSummary> {
   const { progress, signal } = runtime;
   // In a journal that several write to, the newest entry says nothing of how far one of them came.
@@ -124,7 +145,7 @@ function startSources(
       authority: settings.trust.authority,
       crlFiles: settings.trust.crlFiles,
     },
-    ingest: store,
+    ingest,
     resume: { cursor: (sender) => (isShared ? undefined : store.lastCursor(sender)) },
     onProgress: (bytesDone) => progress?.update(bytesDone, store.status.stored),
     signal,
@@ -141,7 +162,7 @@ function isOnlySource(settings: ServeSettings): boolean {
 function frontOptions(
   settings: ServeSettings,
   runtime: ServeRuntime,
-  store: StoreThread,
+  ingest: IngestPipeline,
 ): FrontOptions {
   const https = settings.listenHttps.map((text) => parseListenAddress(text));
   const http = settings.listenHttp.map((text) => parseListenAddress(text));
@@ -159,7 +180,7 @@ function frontOptions(
     plaintext: authority !== "all" && https.length > 0 ? "refuse" : "accept",
     limits: settings.limits,
     announcedEncodings: settings.announcedEncodings,
-    ingest: store,
+    ingest,
     unixName: hostname(),
   };
 }
@@ -199,13 +220,13 @@ function sum(counts: ReadonlyMap<string, number>): number {
   return [...counts.values()].reduce((total, count) => total + count, 0);
 }
 
-function statusText(store: StoreThread, front: Front): string {
-  const { stored, duplicates, refused, openFiles, fullReason } = store.status;
+function statusText({ store, ingest }: Receiver, front: Front): string {
+  const { stored, duplicates, openFiles, fullReason } = store.status;
   const parts = [
     `${front.connectionCount} connections`,
     `${stored} entries stored`,
     `${duplicates} duplicates`,
-    `${refused} refused`,
+    `${ingest.refused} refused`,
     `${sum(front.counts())} requests or connections refused`,
     `${openFiles} files open`,
   ];

@@ -28,13 +28,15 @@ const REFUSED: [name: string, what: string, reason: string][] = [
 const agent = useAgentBinary();
 
 describe("certificates", () => {
-  const work = new TempDir();
+  const owned = new DisposableStack();
+  let work: TempDir;
   let pki: TestPki;
   let output: string;
   let receiver: Receiver;
 
   beforeAll(() => {
-    pki = new TestPki();
+    work = owned.use(new TempDir());
+    pki = owned.use(new TestPki());
     pki.addAuthority("foreign");
     pki.issue("foreigner", { subject: "/CN=web1", authority: "foreign" });
     pki.issue("expired", { start: "20200101000000Z", end: "20200201000000Z" });
@@ -44,10 +46,7 @@ describe("certificates", () => {
     pki.revoke("revoked");
     pki.writeCrl();
   }, LIMIT_MS);
-  afterAll(() => {
-    pki[Symbol.dispose]();
-    work[Symbol.dispose]();
-  });
+  afterAll(() => owned.dispose());
   beforeEach(async () => {
     output = join(work.path, crypto.randomUUID());
     mkdirSync(output);

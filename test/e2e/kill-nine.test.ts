@@ -32,16 +32,16 @@ const SENDERS = [
 const agent = useAgentBinary();
 
 describe.skipIf(!hasSystemd())("kill -9 (needs systemd-journal-remote)", () => {
-  const work = new TempDir();
-  const pki = new TestPki();
+  const owned = new DisposableStack();
+  let work: TempDir;
+  let pki: TestPki;
 
   beforeAll(() => {
+    work = owned.use(new TempDir());
+    pki = owned.use(new TestPki());
     for (const { name } of SENDERS) pki.issue(name);
   });
-  afterAll(() => {
-    pki[Symbol.dispose]();
-    work[Symbol.dispose]();
-  });
+  afterAll(() => owned.dispose());
 
   test(`${ROUNDS} times while three senders push: each entry once, every file sound or set aside`, async () => {
     const seed = Number(AGENT_TEST_SEED);
@@ -53,8 +53,11 @@ describe.skipIf(!hasSystemd())("kill -9 (needs systemd-journal-remote)", () => {
     const start = () =>
       Receiver.start({ command: [agent.path, "serve"], output, pki, port, args: ARGS });
     let isOver = false;
-    const senders = SENDERS.map((sender) => new BatchSender({ ...sender, pki, port, random }));
-    const running = Promise.all(senders.map((sender) => sender.run(() => isOver)));
+    using running = new DisposableStack();
+    const senders = SENDERS.map((sender) =>
+      running.use(new BatchSender({ ...sender, pki, port, lostShare: 0.1, random })),
+    );
+    const delivered = Promise.all(senders.map((sender) => sender.run(() => isOver)));
 
     for (let round = 1; round <= ROUNDS; round++) {
       await using receiver = await start();
@@ -63,7 +66,7 @@ describe.skipIf(!hasSystemd())("kill -9 (needs systemd-journal-remote)", () => {
     }
     await using receiver = await start();
     isOver = true;
-    await running;
+    await delivered;
     // One more, since all of the last one may have been stored before the last kill.
     await Promise.all(senders.map((sender) => sender.run(() => true)));
     expect(await receiver.stop()).toBe(0);

@@ -32,8 +32,9 @@ const LIMIT_MS = 60_000;
 const agent = useAgentBinary();
 
 describe.skipIf(!hasSystemd())("journals of real programs (needs systemd-journal-remote)", () => {
-  const work = new TempDir();
-  const pki = new TestPki();
+  const owned = new DisposableStack();
+  let work: TempDir;
+  let pki: TestPki;
 
   /** A new output directory. */
   function newOutput(): string {
@@ -81,16 +82,18 @@ describe.skipIf(!hasSystemd())("journals of real programs (needs systemd-journal
     expect(fingerprint(output)).toEqual(before);
   }
 
-  beforeAll(() => pki.issue("web1"), LIMIT_MS);
-  afterAll(() => {
-    pki[Symbol.dispose]();
-    work[Symbol.dispose]();
-  });
+  beforeAll(() => {
+    work = owned.use(new TempDir());
+    pki = owned.use(new TestPki());
+    pki.issue("web1");
+  }, LIMIT_MS);
+  afterAll(() => owned.dispose());
 
   describe.skipIf(REAL.length === 0)("those of AGENT_SHARED_DATA or ../shared/data", () => {
-    const source = join(work.path, "real");
+    let source: string;
 
     beforeAll(() => {
+      source = join(work.path, "real");
       for (const name of REAL) {
         const journal = pipe(["zstd", "-dc"], readFileSync(join(DATA, name)));
         work.write(join("real", name.replace(/\.zst$/, "")), journal);
@@ -134,11 +137,12 @@ describe.skipIf(!hasSystemd())("journals of real programs (needs systemd-journal
   });
 
   describe("those made here", () => {
-    const source = join(work.path, "made");
+    let source: string;
     let stream: Buffer;
     let journals: Buffer[];
 
     beforeAll(() => {
+      source = join(work.path, "made");
       mkdirSync(source);
       const variants = [true, false].flatMap((compact) =>
         [true, false].map((keyed) => ({ compact, keyed })),

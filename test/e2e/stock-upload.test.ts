@@ -21,8 +21,8 @@ import { TestPki } from "../support/tls.ts";
 import { until } from "../support/until.ts";
 
 const JOURNAL_UPLOAD = "/lib/systemd/systemd-journal-upload";
+const { AGENT_TEST_SEED = "1" } = Bun.env;
 const LIMIT_MS = 60_000;
-const SEED = 20_240_601;
 const ENTRIES = 6_000;
 /**
  * The stream is 24 MB, of which the kernel holds up to 10 MB on the way. So when it is cut after at most
@@ -36,22 +36,22 @@ const agent = useAgentBinary();
 describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
   "systemd-journal-upload (needs systemd-journal-remote)",
   () => {
-    const work = new TempDir();
-    const pki = new TestPki();
-    const source = join(work.path, "source", "system.journal");
+    const owned = new DisposableStack();
+    let work: TempDir;
+    let pki: TestPki;
+    let source: string;
     let random: () => number;
 
     beforeAll(() => {
-      console.log(`seed ${SEED}`);
-      random = seededRandom(SEED);
+      console.log(`seed ${AGENT_TEST_SEED}`);
+      random = seededRandom(Number(AGENT_TEST_SEED));
+      work = owned.use(new TempDir());
+      pki = owned.use(new TestPki());
       pki.issue("web1");
-      mkdirSync(join(work.path, "source"));
+      source = join(work.path, "system.journal");
       makeJournal(source, bulkyExport(ENTRIES));
     }, LIMIT_MS);
-    afterAll(() => {
-      pki[Symbol.dispose]();
-      work[Symbol.dispose]();
-    });
+    afterAll(() => owned.dispose());
 
     function newOutput(): string {
       const output = join(work.path, crypto.randomUUID());

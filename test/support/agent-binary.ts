@@ -13,12 +13,19 @@ const ROOT = join(import.meta.dir, "../..");
 export function useAgentBinary(): { readonly path: string } {
   const { AGENT_BINARY } = Bun.env;
   if (AGENT_BINARY !== undefined) return { path: AGENT_BINARY };
-  const dist = new TempDir();
+  const dist = new DisposableStack();
+  let path = "";
   beforeAll(async () => {
-    const build = [process.execPath, join(ROOT, "scripts/build.ts"), `--outdir=${dist.path}`];
+    const dir = dist.use(new TempDir());
+    path = join(dir.path, "agent");
+    const build = [process.execPath, join(ROOT, "scripts/build.ts"), `--outdir=${dir.path}`];
     const { status, stderr } = await run(build);
     if (status !== 0) throw new Error(`The executable cannot be built: ${stderr}`);
   }, 120_000);
-  afterAll(() => dist[Symbol.dispose]());
-  return { path: join(dist.path, "agent") };
+  afterAll(() => dist.dispose());
+  return {
+    get path(): string {
+      return path;
+    },
+  };
 }

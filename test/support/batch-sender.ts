@@ -12,13 +12,17 @@ export interface BatchSenderOptions {
   /** Entries go round these. */
   seqnumIds: readonly string[];
   batchEntries: number;
+  /** Share of the posts whose answer is lost on the way: they are repeated. Default 0. */
+  lostShare?: number;
   random: () => number;
 }
 
 /** Which entry it is, and what it says: `s=…;i=…;MESSAGE=…`. */
 type EntryKey = string;
 
-export class BatchSender {
+const RETRY_MS = 20;
+
+export class BatchSender implements Disposable {
   /** Every entry there was a 202 for. */
   readonly acknowledged = new Set<EntryKey>();
   /** Answers other than 202, in order. */
@@ -27,6 +31,7 @@ export class BatchSender {
   failures = 0;
   readonly #options: BatchSenderOptions;
   #client: TlsClient | undefined;
+  #isDisposed = false;
   #index = 0;
 
   constructor(options: BatchSenderOptions) {
@@ -41,9 +46,12 @@ export class BatchSender {
   async run(isEnough: () => boolean): Promise<void> {
     do {
       const batch = this.#nextBatch();
-      while (!(await this.#tryPost(batch.body))) await Bun.sleep(20);
+      while (!(await this.#tryPost(batch.body))) {
+        if (this.#isDisposed) return;
+        await Bun.sleep(RETRY_MS);
+      }
       for (const key of batch.keys) this.acknowledged.add(key);
-    } while (!isEnough());
+    } while (!this.#isDisposed && !isEnough());
     this.close();
   }
 
@@ -59,11 +67,22 @@ export class BatchSender {
     this.#client = undefined;
   }
 
+  /** Ends it, whatever it is doing. */
+  [Symbol.dispose](): void {
+    this.#isDisposed = true;
+    this.close();
+  }
+
   /** @returns whether it is acknowledged. */
   async #tryPost(body: Uint8Array): Promise<boolean> {
-    const { pki, name, port } = this.#options;
+    const { pki, name, port, random, lostShare = 0 } = this.#options;
     try {
       this.#client ??= await TlsClient.connect(pki, name, port);
+      if (random() < lostShare) {
+        void this.#client.post(body).catch(() => undefined);
+        await Bun.sleep(random() * 50);
+        throw new Error("The answer is lost");
+      }
       const reply = await this.#client.post(body);
       if (reply.status === 202) return true;
       this.refusals.push(reply);

@@ -10,6 +10,8 @@ import { Store } from "../../src/serve/store/store.ts";
 
 export class IngestRig {
   readonly directory: string;
+  /** Entries stored by requests that ended. */
+  stored = 0;
   /** Bytes of warnings about senders. */
   logBytes = 0;
   readonly #store: Store;
@@ -47,9 +49,6 @@ export class IngestRig {
     return rig;
   }
 
-  get stored(): number {
-    return this.#pipeline.totals.stored;
-  }
 
   get heldBytes(): number {
     return this.#pipeline.heldBytes;
@@ -65,7 +64,9 @@ export class IngestRig {
       await stream.push(shared.subarray(0, chunk.length));
       shared.fill(0xff, 0, chunk.length);
     }
-    return await stream.end();
+    const result = await stream.end();
+    this.stored += result.counts.stored;
+    return result;
   }
 
   async close(): Promise<void> {

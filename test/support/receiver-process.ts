@@ -23,6 +23,8 @@ export class ReceiverProcess {
   readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
   readonly #logEnd: Promise<void>;
   readonly #peakTimer: NodeJS.Timeout;
+  /** It does not outlive whoever started it, not even when that fails. */
+  readonly #kill = (): void => this.#child.kill("SIGKILL");
 
   constructor(command: readonly string[]) {
     const { PATH, TMPDIR } = Bun.env;
@@ -34,6 +36,7 @@ export class ReceiverProcess {
     });
     this.pid = this.#child.pid;
     this.#logEnd = this.#readLog();
+    process.once("exit", this.#kill);
     this.#peakTimer = setInterval(() => this.#readPeak(), PEAK_INTERVAL_MS);
   }
 
@@ -51,6 +54,7 @@ export class ReceiverProcess {
   async ended(): Promise<number> {
     await this.#child.exited;
     clearInterval(this.#peakTimer);
+    process.off("exit", this.#kill);
     await this.#logEnd;
     return this.#child.exitCode ?? -1;
   }

@@ -11,6 +11,8 @@ export interface ReceiverOptions {
   /** Default: one that was free just before. */
   port?: number;
   args?: readonly string[];
+  /** What it logs when it is ready; default: that it listens. */
+  readyText?: string;
   env?: Readonly<Record<string, string>>;
 }
 
@@ -33,10 +35,10 @@ export class Receiver {
     void this.#readLog(this.#child.stderr);
   }
 
-  /** Resolves when it listens. */
+  /** Resolves when it is ready. */
   static async start(options: ReceiverOptions): Promise<Receiver> {
     const receiver = new Receiver(options.port ?? (await freePort()), options);
-    await receiver.logged("Listening protocol=https");
+    await receiver.logged(options.readyText ?? "Listening protocol=https");
     return receiver;
   }
 

@@ -1,70 +1,52 @@
 /**
- * What the network thread and the store thread say to each other. Bytes travel through blocks of shared
- * memory, which also bound them: without a free block the network thread pauses its sockets.
+ * What the network thread and the store thread say to each other. Entries travel in buffers that are handed
+ * over, not copied, and come back to be filled again; their number is what bounds them.
  */
 import { AgentError, type AgentErrorDetails, type ErrorCode } from "../../errors.ts";
 import type { LogOptions } from "../../log.ts";
-import type { IngestLimits, ServeSettings } from "../settings.ts";
+import type { StoreOptions } from "../store/store.ts";
 
-/** Large enough that a message costs little beside its bytes. */
-export const BLOCK_SIZE = 128 * 1024;
-/** All bytes on their way to the store: 8 MiB. */
-export const BLOCKS_MAX = 64;
-/** Blocks of one stream on their way, so that no sender takes all. */
-export const STREAM_BLOCKS_MAX = 16;
+/** Large enough that a message costs little beside its entries. */
+export const BATCH_SIZE = 128 * 1024;
+/** Batches under way from all sinks together; past that sources wait. 8 MiB. */
+export const BATCHES_MAX = 64;
+/** Batches of one sink under way, so that no sender takes all. */
+export const SINK_BATCHES_MAX = 8;
 
 /** What the store thread starts with. */
-export interface StoreThreadSettings
-  extends Pick<ServeSettings, "output" | "splitMode" | "format" | "retention"> {
-  limits: IngestLimits;
-  receiverId: string;
-  memory: SharedArrayBuffer;
+export interface StoreThreadSettings extends StoreOptions {
   log: LogOptions;
 }
 
 export type ToStore =
-  | { type: "open"; stream: number; sender: string; encoding: string | undefined }
-  | { type: "bytes"; stream: number; block: number; size: number }
-  | { type: "end"; stream: number }
-  | { type: "abort"; stream: number }
+  | { type: "open"; sink: number; sender: string }
+  | { type: "entries"; sink: number; buffer: ArrayBuffer; size: number }
+  | { type: "commit"; sink: number }
+  | { type: "close"; sink: number }
   | { type: "cursor"; question: number; sender: string }
-  | { type: "close" };
+  | { type: "stop" };
 
 export type FromStore =
   | { type: "started" }
   /** The store could not be opened, or failed in a way that ends the process. */
   | { type: "fatal"; error: PlainError }
-  | { type: "taken"; stream: number; block: number }
-  | {
-      type: "ended";
-      stream: number;
-      stored: number;
-      duplicates: number;
-      refused: [string, number][];
-      trailingBytes: number;
-    }
-  | { type: "failed"; stream: number; error: PlainError }
+  | { type: "taken"; sink: number; buffer: ArrayBuffer }
+  /** Everything before the commit is on disk; counts are since the sink was opened. */
+  | { type: "committed"; sink: number; stored: number; duplicates: number }
+  /** The sink takes no more entries, and a commit it was asked for has failed. */
+  | { type: "failed"; sink: number; error: PlainError }
   | { type: "cursor"; question: number; cursor: string | undefined }
   | { type: "status"; status: StoreStatus }
-  | { type: "closed" };
+  | { type: "stopped" };
 
 /** For the status line. */
 export interface StoreStatus {
   stored: number;
   duplicates: number;
-  refused: number;
   openFiles: number;
   /** Why no entries are taken now. */
   fullReason: string | undefined;
 }
-
-export const NO_STATUS: StoreStatus = {
-  stored: 0,
-  duplicates: 0,
-  refused: 0,
-  openFiles: 0,
-  fullReason: undefined,
-};
 
 /** An AgentError without its methods and cause; anything else has no code and is a bug. */
 export interface PlainError {

@@ -1,16 +1,14 @@
 /**
- * The store thread: decodes, parses and stores what the network thread hands over. A thread of its own, so
- * that a slow disk never keeps connections waiting for an answer that needs no disk, and so that
- * the two halves of the work share two cores.
+ * The store thread: stores what the network thread has parsed. A thread of its own, so that a slow disk
+ * never keeps connections waiting for an answer that needs no disk, and so that the two halves of the
+ * work share two cores.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { configureLog, log } from "../../log.ts";
-import { Counters } from "../counters.ts";
-import { IngestPipeline } from "../ingest.ts";
-import type { IngestStream } from "../ingest-types.ts";
+import { configureLog } from "../../log.ts";
+import type { Sink } from "../ingest-types.ts";
 import { Store } from "../store/store.ts";
+import { EntryBatch } from "./entry-batch.ts";
 import {
-  BLOCK_SIZE,
   type FromStore,
   type StoreThreadSettings,
   type ToStore,
@@ -19,30 +17,29 @@ import {
 
 const STATUS_INTERVAL_MS = 1_000;
 
-/** A stream and the work that waits in order behind an asynchronous step of it. */
-interface OpenStream {
-  ingest: IngestStream | undefined;
-  /** Set while a step has not settled. */
-  busy: Promise<void> | undefined;
+interface OpenSink {
+  /** Undefined once it failed: what still comes is passed over. */
+  sink: Sink | undefined;
+  stored: number;
+  duplicates: number;
+  /** Commits under way. */
+  commits: number;
+  isClosing: boolean;
 }
 
 class StoreThread {
-  readonly #blocks: Uint8Array;
   readonly #store: Store;
-  readonly #pipeline: IngestPipeline;
-  readonly #streams = new Map<number, OpenStream>();
-  readonly #send: (message: FromStore) => void;
+  readonly #sinks = new Map<number, OpenSink>();
+  readonly #totals = { stored: 0, duplicates: 0 };
+  readonly #send: (message: FromStore, transfer?: ArrayBuffer[]) => void;
   #status: NodeJS.Timeout | undefined;
 
-  constructor(settings: StoreThreadSettings, send: (message: FromStore) => void) {
+  constructor(
+    settings: StoreThreadSettings,
+    send: (message: FromStore, transfer?: ArrayBuffer[]) => void,
+  ) {
     this.#send = send;
-    this.#blocks = new Uint8Array(settings.memory);
-    const counters = new Counters({
-      warn: (line): void => log.warn(line),
-      nowMs: (): number => performance.now(),
-    });
     this.#store = new Store(settings);
-    this.#pipeline = new IngestPipeline(this.#store, settings.limits, counters);
   }
 
   async start(): Promise<void> {
@@ -54,130 +51,107 @@ class StoreThread {
   receive(message: ToStore): void {
     switch (message.type) {
       case "open":
-        this.#open(message.stream, message.sender, message.encoding);
+        this.#open(message.sink, message.sender);
         return;
-      case "bytes":
-        this.#inOrder(message.stream, (stream) => this.#push(stream, message));
+      case "entries":
+        this.#take(message.sink, message.buffer, message.size);
         return;
-      case "end":
-        this.#inOrder(message.stream, (stream) => this.#end(stream, message.stream));
+      case "commit":
+        void this.#commit(message.sink);
         return;
-      case "abort":
-        this.#abort(message.stream);
+      case "close":
+        this.#close(message.sink);
         return;
       case "cursor": {
         const { question, sender } = message;
         this.#send({ type: "cursor", question, cursor: this.#store.lastCursor(sender) });
         return;
       }
-      case "close":
-        void this.#close();
+      case "stop":
+        void this.#stop();
     }
   }
 
-  #open(id: number, sender: string, encoding: string | undefined): void {
-    const stream: OpenStream = { ingest: undefined, busy: undefined };
-    this.#streams.set(id, stream);
+  #open(id: number, sender: string): void {
+    const open: OpenSink = {
+      sink: undefined,
+      stored: 0,
+      duplicates: 0,
+      commits: 0,
+      isClosing: false,
+    };
+    this.#sinks.set(id, open);
     try {
-      stream.ingest = this.#pipeline.open(sender, encoding);
+      open.sink = this.#store.openSink(sender);
     } catch (error) {
-      this.#fail(id, stream, error);
+      this.#fail(id, open, error);
     }
   }
 
-  /** Runs a step at once when nothing of its stream is under way, else behind that. */
-  #inOrder(id: number, step: (stream: OpenStream) => Promise<void> | undefined): void {
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return;
-    if (stream.busy !== undefined) {
-      this.#follow(
-        id,
-        stream,
-        stream.busy.then(() => step(stream)),
-      );
-      return;
+  #take(id: number, buffer: ArrayBuffer, size: number): void {
+    const open = this.#sinks.get(id);
+    const sink = open?.sink;
+    if (open !== undefined && sink !== undefined) {
+      try {
+        new EntryBatch(buffer).forEach(size, (entry) => sink.add(entry));
+      } catch (error) {
+        this.#fail(id, open, error);
+      }
+      this.#count(open, sink);
     }
+    this.#send({ type: "taken", sink: id, buffer }, [buffer]);
+  }
+
+  async #commit(id: number): Promise<void> {
+    const open = this.#sinks.get(id);
+    const sink = open?.sink;
+    if (open === undefined || sink === undefined) return;
+    open.commits++;
     try {
-      const pending = step(stream);
-      if (pending !== undefined) this.#follow(id, stream, pending);
+      await sink.commit();
+      this.#send({ type: "committed", sink: id, stored: open.stored, duplicates: open.duplicates });
     } catch (error) {
-      this.#fail(id, stream, error);
+      this.#fail(id, open, error);
     }
+    open.commits--;
+    if (open.isClosing) this.#close(id);
   }
 
-  #follow(id: number, stream: OpenStream, pending: Promise<void>): void {
-    const settled = pending
-      .catch((error: unknown) => this.#fail(id, stream, error))
-      .then(() => {
-        if (stream.busy === settled) stream.busy = undefined;
-      });
-    stream.busy = settled;
+  #close(id: number): void {
+    const open = this.#sinks.get(id);
+    if (open === undefined) return;
+    open.isClosing = true;
+    if (open.commits > 0) return;
+    open.sink?.close();
+    this.#sinks.delete(id);
   }
 
-  #push(
-    stream: OpenStream,
-    { stream: id, block, size }: { stream: number; block: number; size: number },
-  ): Promise<void> | undefined {
-    const taken = (): void => this.#send({ type: "taken", stream: id, block });
-    const start = block * BLOCK_SIZE;
-    let pending: Promise<void> | undefined;
-    try {
-      pending = stream.ingest?.push(this.#blocks.subarray(start, start + size));
-    } finally {
-      if (pending === undefined) taken();
-    }
-    return pending?.finally(taken);
-  }
-
-  async #end(stream: OpenStream, id: number): Promise<void> {
-    if (stream.ingest === undefined) return;
-    const { counts, trailingBytes } = await stream.ingest.end();
-    this.#streams.delete(id);
-    const { stored, duplicates, refused } = counts;
-    this.#send({
-      type: "ended",
-      stream: id,
-      stored,
-      duplicates,
-      refused: [...refused],
-      trailingBytes,
-    });
-  }
-
-  #abort(id: number): void {
-    this.#inOrder(id, (stream) => {
-      stream.ingest?.abort();
-      stream.ingest = undefined;
-      this.#streams.delete(id);
-      return undefined;
-    });
-  }
-
-  /** What still comes of the stream is passed over; its blocks are given back. */
-  #fail(id: number, stream: OpenStream, error: unknown): void {
-    stream.ingest?.abort();
-    stream.ingest = undefined;
+  #fail(id: number, open: OpenSink, error: unknown): void {
+    open.sink?.close();
+    open.sink = undefined;
     const plain = toPlainError(error);
     if (plain.code === undefined) this.#send({ type: "fatal", error: plain });
-    else this.#send({ type: "failed", stream: id, error: plain });
+    else this.#send({ type: "failed", sink: id, error: plain });
+  }
+
+  #count(open: OpenSink, sink: Sink): void {
+    this.#totals.stored += sink.stored - open.stored;
+    this.#totals.duplicates += sink.duplicates - open.duplicates;
+    open.stored = sink.stored;
+    open.duplicates = sink.duplicates;
   }
 
   #sendStatus(): void {
-    this.#pipeline.counters.flush();
-    const { stored, duplicates, refused } = this.#pipeline.totals;
     const { openFiles, fullReason } = this.#store;
-    this.#send({ type: "status", status: { stored, duplicates, refused, openFiles, fullReason } });
+    this.#send({ type: "status", status: { ...this.#totals, openFiles, fullReason } });
   }
 
-  async #close(): Promise<void> {
+  async #stop(): Promise<void> {
     clearInterval(this.#status);
-    for (const [id, stream] of this.#streams) {
-      await stream.busy;
-      this.#abort(id);
-    }
+    for (const open of this.#sinks.values()) open.sink?.close();
     await this.#store.close();
     this.#sendStatus();
-    this.#send({ type: "closed" });
+    this.#send({ type: "stopped" });
   }
 }
 
@@ -186,19 +160,21 @@ function run(): void {
   if (port === null) throw new Error("The store thread was started without a parent");
   const settings = workerData as StoreThreadSettings;
   configureLog(settings.log);
-  const send = (message: FromStore): void => port.postMessage(message);
+  const send = (message: FromStore, transfer: ArrayBuffer[] = []): void =>
+    port.postMessage(message, transfer);
+  const die = (error: unknown): void => send({ type: "fatal", error: toPlainError(error) });
   try {
     const thread = new StoreThread(settings, send);
     port.on("message", (message: ToStore) => {
       try {
         thread.receive(message);
       } catch (error) {
-        send({ type: "fatal", error: toPlainError(error) });
+        die(error);
       }
     });
-    thread.start().catch((error: unknown) => send({ type: "fatal", error: toPlainError(error) }));
+    thread.start().catch(die);
   } catch (error) {
-    send({ type: "fatal", error: toPlainError(error) });
+    die(error);
   }
 }
 

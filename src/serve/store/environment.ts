@@ -2,12 +2,14 @@
 
 import type { JournalFileFormat } from "../../journal/new-header.ts";
 import type { PageCache } from "../../journal/page-cache.ts";
+import type { LookupCache } from "./lookup-cache.ts";
 
 export interface StoreEnvironment {
   /** Directory of the journal files. */
   directory: string;
   format: JournalFileFormat;
   cache: PageCache;
+  lookups: LookupCache;
   /** Size at which a file is full, from MaxFileSize=. */
   fileSizeMaxBytes: number;
   /** Age of a file's first entry at which it is rotated; 0 = never. */
@@ -15,8 +17,6 @@ export interface StoreEnvironment {
   /** This machine's id: part of the sequence ids we give out ourselves. */
   receiverId: string;
   nowUsec(): number;
-  /** Names of the journal files of `base` in the directory. */
-  namesOf(base: string): string[];
   /** A file was completed: time to look at the disk limits. */
   onRotated(): void;
   /** Something an operator should know of one file. */

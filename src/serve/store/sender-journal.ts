@@ -2,18 +2,28 @@
  * The journal of one sender: its series of entries, and what makes them durable. Shared by all requests
  * and streams of that sender.
  */
-import fs from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { formatId128, isEqualId128, parseId128 } from "../../bytes/id128.ts";
-import { AgentError } from "../../errors.ts";
+import { AgentError, reasonOf } from "../../errors.ts";
 import type { Entry } from "../../journal/entry.ts";
 import { FileState } from "../../journal/format.ts";
 import type { JournalWriter } from "../../journal/writer.ts";
+import { archivePath, exists, removeFile, renameFile, setAside, syncFile } from "./directory.ts";
 import type { StoreEnvironment } from "./environment.ts";
 import { derivedId128 } from "./machine-id.ts";
-import { activeFileName, uncleanFileName } from "./names.ts";
-import { Series, type SeriesOwner } from "./series.ts";
-import { hasNoHeader, isUnclean, readStoredFile, type StoredFile } from "./stored-file.ts";
+import { activeFileName } from "./names.ts";
+import { type EndState, Series, type SeriesOwner } from "./series.ts";
+import { hasNoHeader, isInPlace, readStoredFile, type StoredFile } from "./stored-file.ts";
+
+/** Files of one sender open for writing; past that those of the least recently used series are closed. */
+const LANES_MAX = 256;
+
+/** Of a file that takes no more entries and is being synced and closed. */
+interface Retirement {
+  state: EndState;
+  /** Undefined after it failed: whoever syncs next tries again. */
+  running: Promise<void> | undefined;
+}
 
 export class SenderJournal implements SeriesOwner {
   readonly base: string;
@@ -22,24 +32,29 @@ export class SenderJournal implements SeriesOwner {
   lastUsedMs = 0;
   /** Has entries that wait to be published. */
   isWaiting = false;
-  /** How often entries that were added may not have reached the disk. */
+  /** How often entries that were added may not have reached the disk, and why they did not the last time. */
   losses = 0;
+  lossCode: "E_NO_SPACE" | "E_IO" = "E_IO";
   readonly #environment: StoreEnvironment;
+  /** Names of files that were not looked at yet. */
+  readonly #unread: string[];
+  /** By seqnum id, the least recently used first. */
   readonly #series = new Map<string, Series>();
   #lastSeries: Series | undefined;
   #ownSeries: Series | undefined;
+  /** The one that has, or had, the file `<base>.journal`. */
   #activeSeries: Series | undefined;
-  #files: Map<string, StoredFile[]> | undefined;
-  /** Full files that are being completed. */
-  readonly #retiring = new Map<JournalWriter, Promise<void>>();
+  readonly #retiring = new Map<JournalWriter, Retirement>();
 
-  constructor(base: string, environment: StoreEnvironment) {
+  /** @param names of the sender's files in the directory */
+  constructor(base: string, names: readonly string[], environment: StoreEnvironment) {
     this.base = base;
+    this.#unread = [...names];
     this.#environment = environment;
   }
 
   /**
-   * Stores an entry unless one with its identity is stored.
+   * Stores an entry unless it is stored.
    * @returns false for a duplicate
    * @throws AgentError E_NO_SPACE, E_IO
    */
@@ -50,124 +65,203 @@ export class SenderJournal implements SeriesOwner {
       return true;
     }
     const series = this.#seriesOf(entry.seqnumId);
-    if (series.isStored(entry.seqnum)) return false;
+    if (series.isStored(entry)) return false;
     series.append(entry, entry.seqnum);
     return true;
   }
 
-  /** A writer that is given up held entries that may not be on disk: whoever added them must be told. */
-  lost(): void {
-    this.losses++;
-  }
-
-  claimActiveName(series: Series): boolean {
-    if (this.#activeSeries === undefined) {
-      const path = join(this.#environment.directory, activeFileName(this.base));
-      if (!fs.existsSync(path)) this.#activeSeries = series;
-    }
-    if (this.#activeSeries !== series) return false;
-    return !fs.existsSync(join(this.#environment.directory, activeFileName(this.base)));
-  }
-
-  retire(writer: JournalWriter): void {
-    const completed = this.#complete(writer);
-    this.#retiring.set(writer, completed);
-    // Whoever waits in `sync` gets the error; with nobody waiting the next sync tries again.
-    completed.catch(() => undefined);
-  }
-
   /** Makes what was appended visible to readers of the files. @throws AgentError E_NO_SPACE, E_IO */
   publish(): void {
-    for (const series of this.#series.values()) for (const lane of series.lanes) lane.publish();
+    for (const lane of this.#lanes()) lane.publish();
   }
 
   /**
    * Resolves when everything added so far is on disk, except what `losses` counts.
-   * @throws AgentError E_NO_SPACE, E_IO
+   * @throws AgentError E_NO_SPACE, E_IO of the first file that could not be synced, after trying all
    */
   async sync(): Promise<void> {
-    const retiring = Array.from(this.#retiring.keys(), (writer) => this.#syncRetiring(writer));
-    await Promise.all([...retiring, ...this.lanes().map((lane) => this.#syncLane(lane))]);
-  }
-
-  /** Writers open for more entries. */
-  lanes(): JournalWriter[] {
-    return [...this.#series.values()].flatMap((series) => [...series.lanes]);
-  }
-
-  hasOpenFiles(): boolean {
-    return this.#retiring.size > 0 || this.lanes().length > 0;
-  }
-
-  isOpen(path: string): boolean {
-    for (const writer of this.#retiring.keys()) if (writer.path === path) return true;
-    return this.lanes().some((lane) => lane.path === path);
-  }
-
-  /** Retention deleted a file. */
-  forget(path: string): void {
-    for (const series of this.#series.values()) series.forget(path);
-    this.#files = undefined;
+    const running = [
+      ...Array.from(this.#retiring.keys(), (writer) => this.#complete(writer)),
+      ...Array.from(this.#lanes(), (lane) => this.#syncWriter(lane)),
+    ];
+    for (const result of await Promise.allSettled(running)) {
+      if (result.status === "rejected") throw result.reason;
+    }
   }
 
   /**
    * Completes and closes all files; the sender holds no descriptor afterwards.
-   * @throws AgentError E_NO_SPACE, E_IO of the first file that could not be completed; it stays unclean
+   * @throws AgentError E_NO_SPACE, E_IO when that cannot be done now; the files stay open
    */
   async close(): Promise<void> {
     // The long part, writing to disk, without blocking other senders.
     await this.sync();
-    for (const series of this.#series.values()) series.closeFiles();
+    this.#closeFiles();
+  }
+
+  /** The same at the end of the process: what cannot be completed is closed as an unclean file. */
+  async closeAtLast(): Promise<void> {
+    await this.sync().catch((error: unknown) => this.#environment.onNotice(reasonOf(error)));
+    this.#closeFiles();
+    for (const [writer, { state }] of this.#retiring) {
+      this.#retiring.delete(writer);
+      this.#seriesWith(writer).completed(writer, state);
+    }
+  }
+
+  get hasOpenFiles(): boolean {
+    return this.#retiring.size > 0 || this.openFiles > 0;
+  }
+
+  /** Files that take entries. */
+  get openFiles(): number {
+    let count = 0;
+    for (const series of this.#series.values()) count += series.lanes.length;
+    return count;
+  }
+
+  isOpen(path: string): boolean {
+    for (const writer of this.#retiring.keys()) if (writer.path === path) return true;
+    for (const lane of this.#lanes()) if (lane.path === path) return true;
+    return false;
+  }
+
+  /** Names of its files, for whoever makes this anew. */
+  fileNames(): string[] {
+    const stored = [...this.#series.values()].flatMap((series) => series.files);
+    return [...this.#unread, ...stored.map((file) => basename(file.path))];
+  }
+
+  /** Retention deleted a file. */
+  forget(path: string): void {
+    for (const [idHex, series] of this.#series) {
+      series.forget(path);
+      // The own one stays, or its numbers would begin anew.
+      if (series.isEmpty && series !== this.#ownSeries) this.#forgetSeries(idHex, series);
+    }
   }
 
   /** Text of the newest stored entry's cursor, without the parts that need its fields. */
   lastCursor(): string | undefined {
-    this.#knownFiles();
-    for (const [idHex] of this.#knownFiles())
-      this.#seriesOf(parseId128(idHex) ?? new Uint8Array(16));
-    return newestCursor([...this.#series.values()]);
+    this.#readFiles();
+    let newestUsec = 0;
+    let cursor: string | undefined;
+    for (const [idHex, series] of this.#series) {
+      const { tailSeqnum = 0, tailRealtimeUsec = 0 } = series.newest() ?? {};
+      if (tailRealtimeUsec <= newestUsec) continue;
+      newestUsec = tailRealtimeUsec;
+      // Enough for a gateway to seek to.
+      cursor = `s=${idHex};i=${tailSeqnum.toString(16)};t=${tailRealtimeUsec.toString(16)}`;
+    }
+    return cursor;
   }
 
-  async #syncRetiring(writer: JournalWriter): Promise<void> {
-    try {
-      await this.#retiring.get(writer);
-    } catch {
-      // It failed before, on a full disk perhaps: this caller's turn to try.
-      this.retire(writer);
-      await this.#retiring.get(writer);
+  claimActiveName(series: Series): boolean {
+    if (exists(this.#activePath())) return false;
+    this.#activeSeries ??= series;
+    return this.#activeSeries === series;
+  }
+
+  laneOpened(opened: Series): void {
+    let surplus = this.openFiles - LANES_MAX;
+    for (const series of this.#series.values()) {
+      if (surplus <= 0) return;
+      if (series === opened) continue;
+      surplus -= series.lanes.length;
+      series.shelve();
     }
   }
 
-  async #syncLane(writer: JournalWriter): Promise<void> {
-    await writer.sync();
-    if (writer.isClosed || !writer.isUnlinked()) return;
-    for (const series of this.#series.values()) series.drop(writer);
-    writer.close("offline");
-    this.lost();
-    throw new AgentError("E_IO", `Cannot keep entries in "${writer.path}": it was deleted`);
+  retire(writer: JournalWriter, state: EndState): void {
+    this.#retiring.set(writer, { state, running: undefined });
+    // Whoever waits in `sync` gets the error; with nobody waiting the next sync tries again.
+    this.#complete(writer).catch(() => undefined);
   }
 
-  async #complete(writer: JournalWriter): Promise<void> {
-    await writer.sync();
-    writer.close("archived");
+  lost(code: "E_NO_SPACE" | "E_IO"): void {
+    this.losses++;
+    this.lossCode = code;
+  }
+
+  /** Syncs and closes a file that takes no more entries. */
+  #complete(writer: JournalWriter): Promise<void> {
+    const retirement = this.#retiring.get(writer);
+    if (retirement === undefined) return Promise.resolve();
+    retirement.running ??= this.#completeOnce(writer, retirement.state).finally(() => {
+      retirement.running = undefined;
+    });
+    return retirement.running;
+  }
+
+  async #completeOnce(writer: JournalWriter, state: EndState): Promise<void> {
+    await this.#syncWriter(writer);
+    // It may have been given up, or closed at last, meanwhile.
+    if (!this.#retiring.delete(writer)) return;
+    this.#seriesWith(writer).completed(writer, state);
+  }
+
+  async #syncWriter(writer: JournalWriter): Promise<void> {
+    try {
+      await writer.sync();
+      if (writer.isClosed || isInPlace(writer)) return;
+    } catch (error) {
+      // A full disk may have space again later. After any other error nobody knows what is on disk.
+      if (!(error instanceof AgentError) || error.code === "E_NO_SPACE") throw error;
+      this.#giveUp(writer, error);
+      throw error;
+    }
+    const error = new AgentError(
+      "E_IO",
+      `Cannot keep entries in "${writer.path}": somebody deleted, renamed or cut it`,
+    );
+    this.#giveUp(writer, error);
+    throw error;
+  }
+
+  #giveUp(writer: JournalWriter, error: AgentError): void {
+    if (writer.isClosed) return;
     this.#retiring.delete(writer);
-    this.#series.get(formatId128(writer.seqnumId))?.addFile(writer.path);
+    this.#seriesWith(writer).giveUp(writer, error);
+  }
+
+  #closeFiles(): void {
+    for (const series of this.#series.values()) series.closeFiles();
+  }
+
+  /** Writers open for more entries. */
+  *#lanes(): Generator<JournalWriter> {
+    for (const series of this.#series.values()) yield* series.lanes;
+  }
+
+  #seriesWith(writer: JournalWriter): Series {
+    return this.#seriesBy(formatId128(writer.seqnumId), writer.seqnumId);
   }
 
   #seriesOf(seqnumId: Uint8Array): Series {
     const last = this.#lastSeries;
     if (last !== undefined && isEqualId128(last.seqnumId, seqnumId)) return last;
+    this.#readFiles();
     const idHex = formatId128(seqnumId);
-    let series = this.#series.get(idHex);
-    if (series === undefined) {
-      const files = this.#knownFiles().get(idHex) ?? [];
-      series = new Series(seqnumId, files, this.#environment, this);
-      this.#series.set(idHex, series);
-      const activePath = join(this.#environment.directory, activeFileName(this.base));
-      if (files.some((file) => file.path === activePath)) this.#activeSeries = series;
-    }
+    const series = this.#seriesBy(idHex, seqnumId);
+    this.#series.delete(idHex);
+    this.#series.set(idHex, series);
     this.#lastSeries = series;
     return series;
+  }
+
+  #seriesBy(idHex: string, seqnumId: Uint8Array): Series {
+    let series = this.#series.get(idHex);
+    if (series === undefined) {
+      series = new Series(seqnumId, this.#environment, this);
+      this.#series.set(idHex, series);
+    }
+    return series;
+  }
+
+  #forgetSeries(idHex: string, series: Series): void {
+    this.#series.delete(idHex);
+    if (this.#lastSeries === series) this.#lastSeries = undefined;
+    if (this.#activeSeries === series) this.#activeSeries = undefined;
   }
 
   /** The sequence for entries without identity: always the same id, so that it goes on after a restart. */
@@ -178,65 +272,63 @@ export class SenderJournal implements SeriesOwner {
     return this.#ownSeries;
   }
 
-  /** Files of this sender in the directory, by seqnum id; unclean ones are set aside. */
-  #knownFiles(): Map<string, StoredFile[]> {
-    if (this.#files !== undefined) return this.#files;
-    const files = new Map<string, StoredFile[]>();
+  /** Looks at the files found in the directory. @throws AgentError E_IO, then the rest is for another time */
+  #readFiles(): void {
     const { directory } = this.#environment;
-    for (const name of this.#environment.namesOf(this.base)) {
-      const path = join(directory, name);
-      const isClosed = !this.isOpen(path);
-      const file = isClosed ? this.#settle(path, name) : undefined;
+    for (let name = this.#unread.at(-1); name !== undefined; name = this.#unread.at(-1)) {
+      const file = this.#settle(join(directory, name));
+      this.#unread.pop();
       if (file === undefined) continue;
-      const known = files.get(file.seqnumIdHex);
-      if (known === undefined) files.set(file.seqnumIdHex, [file]);
-      else known.push(file);
+      const { seqnumIdHex } = file;
+      const seqnumId = parseId128(seqnumIdHex);
+      if (seqnumId === undefined) continue;
+      const series = this.#seriesBy(seqnumIdHex, seqnumId);
+      series.addFile(file);
+      if (file.path === this.#activePath()) this.#activeSeries = series;
     }
-    this.#files = files;
-    return files;
   }
 
-  /** Reads a file's header; a file that a crash left ONLINE is renamed, as systemd does. */
-  #settle(path: string, name: string): StoredFile | undefined {
-    const file = readStoredFile(path);
-    const isActive = name === activeFileName(this.base);
+  /** Reads a file's header; what is not to be continued leaves the place of the active file. */
+  #settle(path: string): StoredFile | undefined {
+    const { directory, format, onNotice } = this.#environment;
+    const isActive = path === this.#activePath();
+    const file = readStoredFile(path, format);
     if (file === undefined) {
       if (hasNoHeader(path)) this.#removeUnborn(path);
-      // Not a journal, or a damaged one: it must not stand where a new file has to go.
-      else if (isActive && fs.existsSync(path)) this.#setAside(path, "its header is damaged");
+      else if (isActive && exists(path)) this.#setAside(path, "it is no readable journal");
       return undefined;
     }
-    if (isUnclean(file) && !name.endsWith("~")) {
-      file.path = this.#setAside(path, "it was not closed cleanly");
+    if (path.endsWith("~")) return { ...file, state: FileState.archived };
+    if (file.state === FileState.online) {
+      // What a killed process wrote may not have reached the disk yet, and counts as stored from now on.
+      syncFile(path);
+      const target = this.#setAside(path, "it was not closed cleanly");
+      return { ...file, path: target, state: FileState.archived };
     }
-    if (name.endsWith("~")) file.state = FileState.archived;
+    if (isActive && file.state === FileState.archived) {
+      const { seqnumIdHex, headSeqnum, headRealtimeUsec } = file;
+      const seqnumId = parseId128(seqnumIdHex) ?? new Uint8Array(16);
+      const target = archivePath(directory, this.base, seqnumId, headSeqnum, headRealtimeUsec);
+      renameFile(path, target);
+      onNotice(`Archived "${path}" as "${target}": it is not one to append to`);
+      return { ...file, path: target };
+    }
     return file;
   }
 
   #removeUnborn(path: string): void {
-    fs.rmSync(path, { force: true });
+    removeFile(path);
     this.#environment.onNotice(`Removed "${path}": its writer was killed before it had a header`);
   }
 
   #setAside(path: string, why: string): string {
     const { directory, nowUsec, onNotice } = this.#environment;
-    const random = crypto.getRandomValues(new Uint8Array(8));
-    const target = join(directory, uncleanFileName(this.base, nowUsec(), random));
-    fs.renameSync(path, target);
+    const target = setAside(path, directory, this.base, nowUsec());
     onNotice(`Set "${path}" aside as "${target}": ${why}`);
     return target;
   }
-}
 
-/** Cursor parts that a header gives: enough for a gateway to seek to. */
-function newestCursor(series: readonly Series[]): string | undefined {
-  let newest: StoredFile | undefined;
-  for (const one of series) {
-    for (const file of one.files) {
-      if (file.entries > 0 && file.tailRealtimeUsec >= (newest?.tailRealtimeUsec ?? 0))
-        newest = file;
-    }
+  #activePath(): string {
+    return join(this.#environment.directory, activeFileName(this.base));
   }
-  if (newest === undefined) return undefined;
-  return `s=${newest.seqnumIdHex};i=${newest.tailSeqnum.toString(16)};t=${newest.tailRealtimeUsec.toString(16)}`;
 }

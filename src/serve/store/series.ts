@@ -4,34 +4,50 @@
  * A journal file holds its entries by rising sequence number, and journalctl bisects it by time. So an
  * entry that arrives late, or whose clock went back, goes to another open file ("lane") where it fits.
  */
-import fs from "node:fs";
 import { join } from "node:path";
-import { formatId128, randomId128 } from "../../bytes/id128.ts";
+import { randomId128 } from "../../bytes/id128.ts";
 import { AgentError, reasonOf } from "../../errors.ts";
 import type { Entry } from "../../journal/entry.ts";
 import { FileState } from "../../journal/format.ts";
-import { SeqnumLookup } from "../../journal/seqnum-lookup.ts";
 import { JournalWriter } from "../../journal/writer.ts";
+import {
+  archivePath,
+  exists,
+  removeFile,
+  renameFile,
+  setAside,
+  syncDirectory,
+  syncFile,
+} from "./directory.ts";
 import type { StoreEnvironment } from "./environment.ts";
 import { nextDataBuckets } from "./hash-table-size.ts";
 import { machineIdOf } from "./machine-id.ts";
-import { activeFileName, archivedFileName, uncleanFileName } from "./names.ts";
-import { readStoredFile, type StoredFile } from "./stored-file.ts";
+import { activeFileName } from "./names.ts";
+import {
+  closedFile,
+  isInPlace,
+  isShortage,
+  readStoredFile,
+  type StoredFile,
+} from "./stored-file.ts";
 
 /** Files of one series open for writing at once. */
 const LANES_MAX = 4;
-/** Closed files of one series held open to look sequence numbers up. */
-const LOOKUPS_MAX = 4;
+
+/** How a file ends: full and never written to again, or closed for now. */
+export type EndState = "archived" | "offline";
 
 /** What a series needs of the sender it belongs to. */
 export interface SeriesOwner {
   readonly base: string;
   /** Whether this series may write `<base>.journal`; asked when it needs a new file. */
   claimActiveName(series: Series): boolean;
+  /** A file was opened for writing: time to see whether there are too many. */
+  laneOpened(series: Series): void;
   /** The writer takes no more entries; it is synced and closed in the background. */
-  retire(writer: JournalWriter): void;
-  /** A writer was given up with entries that may not be on disk. */
-  lost(): void;
+  retire(writer: JournalWriter, state: EndState): void;
+  /** A writer was given up with entries that may not be on disk: whoever added them must be told. */
+  lost(code: "E_NO_SPACE" | "E_IO"): void;
 }
 
 export class Series {
@@ -39,155 +55,191 @@ export class Series {
   readonly #environment: StoreEnvironment;
   readonly #owner: SeriesOwner;
   /** Files not open for writing. */
-  readonly #files: StoredFile[];
+  #files: StoredFile[] = [];
   #lanes: JournalWriter[] = [];
-  /** Full files that the owner is completing; from then on they are among `#files`. */
+  /** Files that the owner is completing; from then on they are among `#files`. */
   #retiring: JournalWriter[] = [];
-  #lookups: SeqnumLookup[] = [];
   /** Highest number stored in any file. */
-  #tailSeqnum: number;
-  /** DATA objects of the last file that was full, or 0. */
-  #fullFileData: number;
+  #tailSeqnum = 0;
+  /** DATA objects of the fullest file so far. */
+  #dataMax = 0;
 
-  constructor(
-    seqnumId: Uint8Array,
-    files: StoredFile[],
-    environment: StoreEnvironment,
-    owner: SeriesOwner,
-  ) {
+  constructor(seqnumId: Uint8Array, environment: StoreEnvironment, owner: SeriesOwner) {
     this.seqnumId = seqnumId.slice();
-    this.#files = files;
     this.#environment = environment;
     this.#owner = owner;
-    this.#tailSeqnum = files.reduce((tail, file) => Math.max(tail, file.tailSeqnum), 0);
-    this.#fullFileData = files.reduce((most, file) => Math.max(most, file.data), 0);
   }
 
   get tailSeqnum(): number {
     return this.#tailSeqnum;
   }
 
+  /** Files that take entries. */
   get lanes(): readonly JournalWriter[] {
     return this.#lanes;
   }
 
+  /** Files that do not. */
   get files(): readonly StoredFile[] {
     return this.#files;
   }
 
-  /** Whether an entry with this number is stored, published or not. */
-  isStored(seqnum: number): boolean {
+  get isEmpty(): boolean {
+    return this.#files.length + this.#lanes.length + this.#retiring.length === 0;
+  }
+
+  /** Time and number of the newest entry in any file; undefined when there is none. */
+  newest(): { tailSeqnum: number; tailRealtimeUsec: number } | undefined {
+    let newest: { tailSeqnum: number; tailRealtimeUsec: number } | undefined;
+    for (const file of [...this.#files, ...this.#retiring, ...this.#lanes]) {
+      if (file.entries === 0) continue;
+      if (file.tailRealtimeUsec >= (newest?.tailRealtimeUsec ?? 0)) newest = file;
+    }
+    return newest;
+  }
+
+  /** Whether an entry that has an identity is stored, published or not. @throws AgentError E_IO, E_NO_SPACE */
+  isStored(entry: Entry): boolean {
+    const { seqnum } = entry;
     if (seqnum > this.#tailSeqnum) return false;
-    for (const lane of this.#lanes) if (this.#writerHolds(lane, seqnum)) return true;
-    for (const writer of this.#retiring) if (this.#writerHolds(writer, seqnum)) return true;
-    for (const file of this.#files.toReversed()) {
-      if (file.entries === 0 || seqnum < file.headSeqnum || seqnum > file.tailSeqnum) continue;
-      if (this.#holds(file.path, seqnum, file.entries)) return true;
+    for (const lane of this.#lanes) if (this.#writerHolds(lane, entry)) return true;
+    for (const writer of this.#retiring) if (this.#writerHolds(writer, entry)) return true;
+    // From the end: a file that turns out to be gone is taken out.
+    for (let i = this.#files.length - 1; i >= 0; i--) {
+      const file = this.#files[i];
+      if (file === undefined || !spans(file, seqnum)) continue;
+      if (this.#fileHolds(file, entry)) return true;
     }
     return false;
   }
 
-  /** Stores an entry that is not stored yet. */
+  /** Stores an entry that is not stored yet. @throws AgentError E_NO_SPACE, E_IO */
   append(entry: Entry, seqnum: number): void {
     const writer = this.#laneFor(entry, seqnum);
     try {
       writer.append(entry, seqnum);
     } catch (error) {
-      this.#abandon(writer);
+      this.giveUp(writer, error);
       throw error;
     }
     if (seqnum > this.#tailSeqnum) this.#tailSeqnum = seqnum;
   }
 
-  /** Stops writing to a file that was deleted or failed; what it holds is no longer counted on. */
-  drop(writer: JournalWriter): void {
-    this.#lanes = this.#lanes.filter((lane) => lane !== writer);
-    this.#closeLookup(writer.path);
+  /** A file is closed, or was found: it is one of those to look numbers up in. */
+  addFile(file: StoredFile): void {
+    this.#retiring = this.#retiring.filter((writer) => writer.path !== file.path);
+    if (!this.#files.some((known) => known.path === file.path)) this.#files.push(file);
+    if (file.tailSeqnum > this.#tailSeqnum) this.#tailSeqnum = file.tailSeqnum;
+    if (file.data > this.#dataMax) this.#dataMax = file.data;
   }
 
-  /** Closes all files; those that are not archived may be reopened. */
-  closeFiles(): void {
-    const lanes = this.#lanes;
-    this.#lanes = [];
-    for (const lookup of this.#lookups) lookup.close();
-    this.#lookups = [];
-    for (const lane of lanes) this.#closeLane(lane);
-  }
-
-  #closeLane(lane: JournalWriter): void {
-    try {
-      lane.close("offline");
-      this.addFile(lane.path);
-    } catch (error) {
-      // It was synced just before, so only what came since is in doubt.
-      this.#owner.lost();
-      this.#setAside(lane);
-      throw error;
-    }
-  }
-
-  /** A file was deleted by retention. */
+  /** A file that is not open for writing was deleted. */
   forget(path: string): void {
-    const index = this.#files.findIndex((file) => file.path === path);
-    if (index >= 0) this.#files.splice(index, 1);
-    this.#closeLookup(path);
+    this.#files = this.#files.filter((file) => file.path !== path);
+    this.#environment.lookups.forget(path);
   }
 
-  /** A retired writer is closed: its file is one of those to look numbers up in. */
-  addFile(path: string): void {
-    this.#retiring = this.#retiring.filter((writer) => writer.path !== path);
-    const file = readStoredFile(path);
-    if (file !== undefined && !this.#files.some((known) => known.path === path)) {
-      this.#files.push(file);
+  /** Has all files completed in the background; they may be reopened. */
+  shelve(): void {
+    for (const lane of this.#lanes) this.#retire(lane, "offline");
+  }
+
+  /** Closes all files at once; those that took entries may be reopened. */
+  closeFiles(): void {
+    for (const lane of this.#lanes) this.completed(lane, "offline");
+    for (const file of this.#files) this.#environment.lookups.forget(file.path);
+  }
+
+  /** Closes a writer whose entries are synced, unless some were added since. */
+  completed(writer: JournalWriter, state: EndState): void {
+    try {
+      writer.close(state);
+    } catch (error) {
+      this.giveUp(writer, error);
+      return;
+    }
+    this.#lanes = this.#lanes.filter((lane) => lane !== writer);
+    this.addFile(closedFile(writer, FileState[state]));
+  }
+
+  /**
+   * Stops using a file that failed or that somebody changed. What it holds stays readable, as that of an unclean
+   * file, but only after a full disk is it counted as stored: what a failed sync leaves on disk nobody knows.
+   */
+  giveUp(writer: JournalWriter, error: unknown): void {
+    const { lookups, onNotice } = this.#environment;
+    const { path } = writer;
+    this.#lanes = this.#lanes.filter((lane) => lane !== writer);
+    this.#retiring = this.#retiring.filter((other) => other !== writer);
+    lookups.forget(path);
+    const isFull = error instanceof AgentError && error.code === "E_NO_SPACE";
+    this.#owner.lost(isFull ? "E_NO_SPACE" : "E_IO");
+    onNotice(`Gave up writing to "${path}": ${reasonOf(error)}`);
+    const isWhole = isInPlace(writer);
+    const isGone = !isWhole && writer.isUnlinked();
+    try {
+      writer.close("offline");
+    } catch {
+      // It is closed all the same, and known to be in doubt.
+    }
+    if (!isGone) this.#keepAside(path, isFull && isWhole);
+  }
+
+  #keepAside(path: string, isCounted: boolean): void {
+    const { directory, nowUsec, onNotice } = this.#environment;
+    try {
+      const target = setAside(path, directory, this.#owner.base, nowUsec());
+      if (!isCounted) return;
+      syncFile(target);
+      const file = readStoredFile(target);
+      if (file !== undefined) this.addFile({ ...file, state: FileState.archived });
+    } catch (error) {
+      onNotice(`Cannot set "${path}" aside: ${reasonOf(error)}`);
     }
   }
 
-  #writerHolds(writer: JournalWriter, seqnum: number): boolean {
-    if (writer.entries === 0) return false;
-    if (seqnum < writer.headSeqnum || seqnum > writer.tailSeqnum) return false;
+  #writerHolds(writer: JournalWriter, entry: Entry): boolean {
+    if (!spans(writer, entry.seqnum)) return false;
     if (!writer.isClosed) writer.publish();
-    return this.#holds(writer.path, seqnum, writer.entries);
-  }
-
-  #holds(path: string, seqnum: number, entries: number): boolean {
-    let lookup = this.#lookups.find((open) => open.path === path);
     try {
-      if (lookup === undefined) {
-        lookup = new SeqnumLookup(path);
-        this.#lookups.push(lookup);
-        if (this.#lookups.length > LOOKUPS_MAX) this.#lookups.shift()?.close();
-      } else if (lookup.entries < entries) {
-        lookup.refresh();
-      }
-      return lookup.has(seqnum);
+      return this.#environment.lookups.holds(writer.path, entry, writer.entries);
     } catch (error) {
-      // Unreadable here means unreadable for journalctl: storing the entry again loses nothing.
-      this.#closeLookup(path);
-      if (!fs.existsSync(path)) this.forget(path);
-      else
-        this.#environment.onNotice(`Cannot look for duplicates in "${path}": ${reasonOf(error)}`);
+      if (isShortage(error)) throw error;
+      this.giveUp(writer, error);
       return false;
     }
   }
 
-  #closeLookup(path: string): void {
-    const index = this.#lookups.findIndex((lookup) => lookup.path === path);
-    if (index >= 0) this.#lookups.splice(index, 1)[0]?.close();
+  #fileHolds(file: StoredFile, entry: Entry): boolean {
+    try {
+      return this.#environment.lookups.holds(file.path, entry, file.entries);
+    } catch (error) {
+      if (isShortage(error)) throw error;
+      // Unreadable here means unreadable for journalctl: storing the entry again loses nothing.
+      this.forget(file.path);
+      if (exists(file.path)) {
+        const reason = reasonOf(error);
+        this.#environment.onNotice(`Cannot look for duplicates in "${file.path}": ${reason}`);
+      }
+      return false;
+    }
   }
 
   #laneFor(entry: Entry, seqnum: number): JournalWriter {
-    const lane = this.#chooseLane(entry, seqnum);
-    if (lane === undefined) return this.#openLane(entry, seqnum);
-    const reason = lane.rotationReason(entry);
+    const lane = this.#chooseLane(entry, seqnum) ?? this.#openLane(entry, seqnum);
+    if (lane !== undefined) {
+      if (!this.#isFull(lane, entry)) return lane;
+      this.#archive(lane);
+    }
+    return this.#createLane(entry, seqnum);
+  }
+
+  #isFull(lane: JournalWriter, entry: Entry): boolean {
+    if (lane.rotationReason(entry) !== undefined) return true;
     const { fileAgeMaxUsec } = this.#environment;
     // By the entries' own clock: a backlog of last month must not get a file per entry.
-    const tooOld =
-      fileAgeMaxUsec > 0 &&
-      lane.entries > 0 &&
-      entry.realtimeUsec - lane.headRealtimeUsec > fileAgeMaxUsec;
-    if (reason === undefined && !tooOld) return lane;
-    this.#archive(lane);
-    return this.#createLane(entry, seqnum);
+    const ageUsec = entry.realtimeUsec - lane.headRealtimeUsec;
+    return fileAgeMaxUsec > 0 && lane.entries > 0 && ageUsec > fileAgeMaxUsec;
   }
 
   /** The lane with the highest tail that takes the entry in order of number and, if possible, of time. */
@@ -205,52 +257,60 @@ export class Series {
     return this.#lanes.length < LANES_MAX ? undefined : inOrder;
   }
 
-  #openLane(entry: Entry, seqnum: number): JournalWriter {
-    if (this.#lanes.length >= LANES_MAX) this.#closeLowestLane();
-    return this.#reopenLane(entry, seqnum) ?? this.#createLane(entry, seqnum);
-  }
-
-  #closeLowestLane(): void {
-    const lowest = this.#lanes.reduce((a, b) => (b.tailSeqnum < a.tailSeqnum ? b : a));
-    this.#archive(lowest);
-  }
-
-  /** Continues the file that was left with the highest fitting tail. */
-  #reopenLane(entry: Entry, seqnum: number): JournalWriter | undefined {
-    const candidates = this.#files
-      .filter((file) => file.state === FileState.offline && file.tailSeqnum < seqnum)
-      .sort((a, b) => b.tailSeqnum - a.tailSeqnum);
-    for (const file of candidates) {
+  /** Makes room for one more lane, and continues the closed file with the highest tail that takes the entry. */
+  #openLane(entry: Entry, seqnum: number): JournalWriter | undefined {
+    if (this.#lanes.length >= LANES_MAX) {
+      this.#archive(this.#lanes.reduce((a, b) => (b.tailSeqnum < a.tailSeqnum ? b : a)));
+    }
+    for (let file = this.#bestToReopen(entry, seqnum); file !== undefined; ) {
       const writer = this.#tryReopen(file);
-      if (writer === undefined) continue;
-      if (writer.fits(entry, seqnum) && entry.realtimeUsec >= writer.tailRealtimeUsec) {
-        this.forget(file.path);
-        this.#lanes.push(writer);
-        if (writer.rotationReason(entry) === undefined) return writer;
-        this.#archive(writer);
+      if (writer === undefined) {
+        file = this.#bestToReopen(entry, seqnum);
+        continue;
+      }
+      if (!writer.fits(entry, seqnum)) {
+        // Its monotonic clock is ahead. The others end earlier still: not worth opening.
+        writer.close("offline");
         return undefined;
       }
-      writer.close("offline");
-      // Only the best candidate is worth opening: the others end earlier still.
-      return undefined;
+      this.forget(file.path);
+      this.#addLane(writer);
+      return writer;
     }
     return undefined;
   }
 
+  #bestToReopen(entry: Entry, seqnum: number): StoredFile | undefined {
+    let best: StoredFile | undefined;
+    for (const file of this.#files) {
+      if (file.state !== FileState.offline || file.tailSeqnum >= seqnum) continue;
+      if (file.tailRealtimeUsec > entry.realtimeUsec) continue;
+      if (best === undefined || file.tailSeqnum > best.tailSeqnum) best = file;
+    }
+    return best;
+  }
+
+  /** @returns undefined when this file is not to be continued, which its state says from now on */
   #tryReopen(file: StoredFile): JournalWriter | undefined {
-    const { format, cache, fileSizeMaxBytes } = this.#environment;
+    const { directory, format, cache, fileSizeMaxBytes } = this.#environment;
     try {
       return JournalWriter.reopen(file.path, { ...format, sizeMaxBytes: fileSizeMaxBytes }, cache);
     } catch (error) {
       if (!(error instanceof AgentError)) throw error;
-      if (!fs.existsSync(file.path)) {
+      if (!exists(file.path)) {
         this.forget(file.path);
         return undefined;
       }
       if (error.code !== "E_JOURNAL_UNSUPPORTED" && error.code !== "E_JOURNAL_CORRUPT") throw error;
       // Not one to append to: it stays readable, under a name that is never written to.
       file.state = FileState.archived;
-      this.#moveFromActiveName(file);
+      if (file.path !== this.#activePath()) return undefined;
+      const { headSeqnum, headRealtimeUsec } = file;
+      const { base } = this.#owner;
+      const path = archivePath(directory, base, this.seqnumId, headSeqnum, headRealtimeUsec);
+      renameFile(file.path, path);
+      this.#environment.lookups.forget(file.path);
+      file.path = path;
       return undefined;
     }
   }
@@ -258,98 +318,67 @@ export class Series {
   #createLane(entry: Entry, seqnum: number): JournalWriter {
     const { directory, format, cache, fileSizeMaxBytes } = this.#environment;
     const { base } = this.#owner;
-    const name = this.#owner.claimActiveName(this)
-      ? activeFileName(base)
-      : this.#archiveName(seqnum, entry.realtimeUsec);
+    const path = this.#owner.claimActiveName(this)
+      ? this.#activePath()
+      : archivePath(directory, base, this.seqnumId, seqnum, entry.realtimeUsec);
     const writer = JournalWriter.create(
-      join(directory, name),
+      path,
       {
         ...format,
         fileId: randomId128(),
         machineId: machineIdOf(entry, base),
         seqnumId: this.seqnumId,
-        dataBuckets: nextDataBuckets(this.#fullFileData, fileSizeMaxBytes),
+        dataBuckets: nextDataBuckets(this.#dataMax, fileSizeMaxBytes),
         sizeMaxBytes: fileSizeMaxBytes,
       },
       cache,
     );
-    fsyncDirectory(directory);
-    this.#lanes.push(writer);
+    try {
+      syncDirectory(directory);
+    } catch (error) {
+      writer.close("offline");
+      removeFile(path);
+      throw error;
+    }
+    this.#addLane(writer);
     return writer;
   }
 
-  /** Gives a full file its final name and lets the owner complete it. */
+  #addLane(writer: JournalWriter): void {
+    this.#lanes.push(writer);
+    this.#owner.laneOpened(this);
+  }
+
+  /** Gives a full file its final name and has it completed. */
   #archive(writer: JournalWriter): void {
-    this.#lanes = this.#lanes.filter((lane) => lane !== writer);
-    this.#closeLookup(writer.path);
-    this.#fullFileData = Math.max(this.#fullFileData, writer.dataCount);
-    if (writer.path === this.#activePath()) {
-      writer.moveTo(
-        join(
-          this.#environment.directory,
-          this.#archiveName(writer.headSeqnum, writer.headRealtimeUsec),
-        ),
-      );
-      fsyncDirectory(this.#environment.directory);
+    const { directory, lookups, onRotated } = this.#environment;
+    this.#dataMax = Math.max(this.#dataMax, writer.dataCount);
+    try {
+      if (writer.path === this.#activePath()) {
+        const { headSeqnum, headRealtimeUsec } = writer;
+        const { base } = this.#owner;
+        lookups.forget(writer.path);
+        writer.moveTo(archivePath(directory, base, this.seqnumId, headSeqnum, headRealtimeUsec));
+        syncDirectory(directory);
+      }
+    } finally {
+      // Under whatever name, what it holds has to reach the disk.
+      this.#retire(writer, "archived");
+      onRotated();
     }
+  }
+
+  #retire(writer: JournalWriter, state: EndState): void {
+    this.#lanes = this.#lanes.filter((lane) => lane !== writer);
     this.#retiring.push(writer);
-    this.#owner.retire(writer);
-    this.#environment.onRotated();
-  }
-
-  /** A writer failed half way through an entry: readers take it for what it is, an unclean file. */
-  #abandon(writer: JournalWriter): void {
-    this.drop(writer);
-    this.#owner.lost();
-    writer.close("offline");
-    this.#setAside(writer);
-  }
-
-  #setAside(writer: JournalWriter): void {
-    const { directory, nowUsec } = this.#environment;
-    const name = uncleanFileName(
-      this.#owner.base,
-      nowUsec(),
-      crypto.getRandomValues(new Uint8Array(8)),
-    );
-    const path = join(directory, name);
-    fs.renameSync(writer.path, path);
-    this.addFile(path);
-  }
-
-  #moveFromActiveName(file: StoredFile): void {
-    if (file.path !== this.#activePath()) return;
-    const path = join(
-      this.#environment.directory,
-      this.#archiveName(file.headSeqnum, file.headRealtimeUsec),
-    );
-    fs.renameSync(file.path, path);
-    file.path = path;
+    this.#owner.retire(writer, state);
   }
 
   #activePath(): string {
     return join(this.#environment.directory, activeFileName(this.#owner.base));
   }
-
-  /** The archive name, moved on by a microsecond while another file has it: rename() would replace that. */
-  #archiveName(headSeqnum: number, headRealtimeUsec: number): string {
-    const { directory } = this.#environment;
-    for (let realtime = headRealtimeUsec; ; realtime++) {
-      const name = archivedFileName(this.#owner.base, this.seqnumId, headSeqnum, realtime);
-      if (!fs.existsSync(join(directory, name))) return name;
-    }
-  }
-
-  toString(): string {
-    return `${this.#owner.base}@${formatId128(this.seqnumId)}`;
-  }
 }
 
-function fsyncDirectory(directory: string): void {
-  const fd = fs.openSync(directory, "r");
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
+function spans(file: StoredFile | JournalWriter, seqnum: number): boolean {
+  return file.entries > 0 && seqnum >= file.headSeqnum && seqnum <= file.tailSeqnum;
 }

@@ -8,8 +8,12 @@ import type { SenderJournal } from "./sender-journal.ts";
 export interface SinkOwner {
   /** @throws AgentError E_NO_SPACE while the file system is too full to take more. */
   requireSpace(): void;
-  /** Something was appended: publish and sync it in time. */
+  /** Something was appended, or failed to be: publish and sync it in time. */
   appended(journal: SenderJournal): void;
+  /** An entry could not be added. */
+  failed(error: unknown): void;
+  /** Something reached the disk. */
+  synced(): void;
   /** After a failure: frees space if it can. True when trying again makes sense. */
   makeSpace(error: unknown): Promise<boolean>;
   released(journal: SenderJournal): void;
@@ -32,9 +36,15 @@ export class JournalSink implements Sink {
 
   add(entry: Entry): void {
     this.#owner.requireSpace();
-    if (this.#journal.add(entry)) this.stored++;
-    else this.duplicates++;
-    this.#owner.appended(this.#journal);
+    try {
+      if (this.#journal.add(entry)) this.stored++;
+      else this.duplicates++;
+    } catch (error) {
+      this.#owner.failed(error);
+      throw error;
+    } finally {
+      this.#owner.appended(this.#journal);
+    }
   }
 
   /**
@@ -45,20 +55,23 @@ export class JournalSink implements Sink {
     try {
       await this.#journal.sync();
     } catch (error) {
+      this.#owner.failed(error);
       if (!(await this.#owner.makeSpace(error))) throw error;
       await this.#journal.sync();
     }
-    const { losses } = this.#journal;
+    this.#owner.synced();
+    const { losses, lossCode, base } = this.#journal;
     if (losses === this.#lossesSeen) return;
     this.#lossesSeen = losses;
     throw new AgentError(
-      "E_IO",
-      `Cannot acknowledge entries of "${this.#journal.base}": a file of theirs was given up`,
+      lossCode,
+      `Cannot acknowledge entries of "${base}": a file of theirs was given up`,
     );
   }
 
-  publish(): void {
-    this.#journal.publish();
+  /** Adding is storing here: nobody has to wait. */
+  ready(): undefined {
+    return undefined;
   }
 
   close(): void {

@@ -1,0 +1,167 @@
+/**
+ * systemd's journal programs of other Debian releases, each with the libraries of its release: as
+ * oracles of what we write, and as peers.
+ */
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const { AGENT_TEST_TREES = join(tmpdir(), "agent-test-trees") } = Bun.env;
+const BUILD_LIMIT_MS = 180_000;
+const RUN_LIMIT_MS = 60_000;
+
+/** The last four are loaded when they are needed, and nothing depends on them. */
+const PACKAGES = ["systemd", "systemd-journal-remote", "libsystemd-shared", "libsystemd0"];
+const LIBRARIES = ["libzstd1", "liblzma5", "liblz4-1", "zlib1g"];
+
+/** Without this, packages of releases before Debian 13 would bring a /lib beside /usr/lib. */
+const MERGE_USR =
+  'cd "$1" && for d in bin sbin lib lib64; do mkdir -p usr/$d && ln -s usr/$d $d; done';
+const ADD_BACKPORTS =
+  'cd "$1"/etc/apt && sed -n "s/ bookworm / bookworm-backports /p" sources.list > sources.list.d/backports.list';
+/** A mirror that is not up to date will do, one that does not answer is not waited for. */
+const APT_OPTIONS = [
+  'Acquire::Check-Valid-Until "false"',
+  'Acquire::http::Timeout "20"',
+  'Acquire::Retries "1"',
+];
+
+const RECIPES = {
+  "bookworm-backports": {
+    release: "bookworm",
+    packages: [...PACKAGES.map((name) => `${name}/bookworm-backports`), ...LIBRARIES],
+    hooks: [MERGE_USR, ADD_BACKPORTS],
+  },
+  trixie: { release: "trixie", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
+  sid: { release: "sid", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
+} as const;
+
+export type Suite = keyof typeof RECIPES;
+
+/**
+ * TREE VISIBLE CONFIG COMMAND...: becomes the command, in a root of its own that is made of TREE/usr
+ * and the directory VISIBLE. To be run in a mount namespace of its own, with which all of it ends,
+ * however the command does.
+ */
+const ENTER = `set -e
+tree=$1 visible=$2 config=$3
+shift 3
+mount -t tmpfs tmpfs "$tree/tmp"
+cd "$tree/tmp"
+mkdir -p usr etc run proc dev tmp var/tmp "./$visible"
+ln -s usr/bin usr/sbin usr/lib usr/lib64 .
+mount --bind "$tree/usr" usr
+mount --rbind /proc proc
+mount --rbind /dev dev
+mount --bind "$visible" "./$visible"
+echo 0123456789abcdef0123456789abcdef > etc/machine-id
+echo root:x:0:0::/:/bin/sh > etc/passwd
+if [ -n "$config" ]; then ln -s "$config" run/systemd; fi
+exec chroot . "$@"`;
+
+export interface TreeOptions {
+  env?: Readonly<Record<string, string>>;
+  /** What is to be /run/systemd, e.g. with a journal-upload.conf.d in it. */
+  configDir?: string;
+}
+
+/** What temporary directories hold has the same path in the tree; of the rest of the host it sees nothing. */
+export class DebianTree {
+  readonly suite: Suite;
+  readonly systemdVersion: number;
+  readonly #path: string;
+
+  constructor(suite: Suite, path: string) {
+    this.suite = suite;
+    this.#path = path;
+    const version = this.run(["journalctl", "--version"]).toString();
+    this.systemdVersion = Number(/^systemd (\d+)/.exec(version)?.[1]);
+  }
+
+  /** Runs it to its end; returns its stdout. Throws when it fails. */
+  run(command: readonly string[], options: TreeOptions = {}): Buffer {
+    const { stdout, stderr, exitCode } = Bun.spawnSync(this.#enter(command, options), {
+      env: environmentOf(options),
+      timeout: RUN_LIMIT_MS,
+    });
+    if (exitCode !== 0) {
+      throw new Error(`${command.join(" ")} (${this.suite}): exit ${exitCode}: ${stderr}`);
+    }
+    return stdout;
+  }
+
+  /** Signals reach the command itself. */
+  spawn(command: readonly string[], options: TreeOptions = {}) {
+    return Bun.spawn(this.#enter(command, options), {
+      env: environmentOf(options),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  #enter(command: readonly string[], { configDir = "" }: TreeOptions): string[] {
+    const enter = ["unshare", "--mount", "sh", "-c", ENTER, "enter"];
+    return [...enter, this.#path, tmpdir(), configDir, ...command];
+  }
+}
+
+/**
+ * The tree of a suite: a kept one, or one made now. A directory AGENT_TEST_TREES/SUITE, by default
+ * below the temporary directory, is to be removed for a newer one.
+ * @returns instead of a tree, why there is none.
+ */
+export async function openDebianTree(suite: Suite): Promise<DebianTree | string> {
+  if (process.getuid?.() !== 0) return "needs root";
+  const path = join(AGENT_TEST_TREES, suite);
+  if (!existsSync(path)) {
+    if (Bun.which("mmdebstrap") === null) return "needs mmdebstrap";
+    const complaint = await build(suite, path);
+    if (complaint !== undefined) return complaint;
+  }
+  try {
+    return new DebianTree(suite, path);
+  } catch (error) {
+    return `needs mount namespaces: ${error instanceof Error ? error.message : error}`;
+  }
+}
+
+/** All of it or nothing. @returns why it is not there. */
+async function build(suite: Suite, path: string): Promise<string | undefined> {
+  mkdirSync(AGENT_TEST_TREES, { recursive: true });
+  const unfinished = mkdtempSync(`${path}.`);
+  try {
+    const { release, packages, hooks } = RECIPES[suite];
+    const child = Bun.spawn(
+      [
+        // What it mounts ends with it: the removal below must not find the host's /dev.
+        ...["unshare", "--mount", "mmdebstrap", "--quiet", "--mode=root", "--variant=extract"],
+        ...["--format=directory", `--include=${packages.join(",")}`],
+        ...APT_OPTIONS.map((option) => `--aptopt=${option}`),
+        ...hooks.map((hook) => `--setup-hook=${hook}`),
+        ...[release, unfinished],
+      ],
+      { stdio: ["ignore", "ignore", "pipe"], timeout: BUILD_LIMIT_MS },
+    );
+    const stderr = await new Response(child.stderr).text();
+    if ((await child.exited) !== 0) {
+      const why = stderr.split("\n").filter((line) => /^E: /.test(line));
+      return `cannot be fetched: ${why.join(" ") || `exit ${child.exitCode}`}`;
+    }
+    rename(unfinished, path);
+    return undefined;
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+}
+
+function rename(unfinished: string, path: string): void {
+  try {
+    renameSync(unfinished, path);
+  } catch (error) {
+    // Another process may have been faster.
+    if (!existsSync(path)) throw error;
+  }
+}
+
+function environmentOf({ env }: TreeOptions): Record<string, string> {
+  return { PATH: "/usr/sbin:/usr/bin", LC_ALL: "C.UTF-8", ...env };
+}
