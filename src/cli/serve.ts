@@ -66,11 +66,15 @@ async function runDaemon(
 ): Promise<ExitStatus | 0> {
   const signals = new ServiceSignals();
   const notify = await openNotifier(process.env, { onError: onceOnly(warnOfNotify) });
-  const stopWatchdog = feedWatchdog(notify, process.env, process.pid);
+  let isHealthy = (): boolean => true;
+  const stopWatchdog = feedWatchdog(notify, process.env, process.pid, () => isHealthy());
   try {
     return await serve(settings, {
       signal: signals.signal,
       onReload: (reload) => signals.onReload(reload),
+      onHealthCheck(check) {
+        isHealthy = check;
+      },
       notify,
       inherited,
       progress: openProgress(settings.files),

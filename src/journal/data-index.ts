@@ -33,6 +33,29 @@ export const RECORD = {
 } as const;
 const RECORD_WORDS = 16;
 export const NO_RECORD = -1;
+/** Smaller indexes are not worth keeping. */
+const SPARE_RECORDS_MIN = 2 ** 15;
+
+/**
+ * The index of a large file that was closed, for the next one: the collector may take its time with these
+ * 17 MB, and a busy sender fills a file in less. If it has taken them, they are free already.
+ */
+let spare: WeakRef<DataIndex> | undefined;
+
+/** An empty index; give it back with {@link releaseIndex}. */
+export function takeIndex(expected: number): DataIndex {
+  const index = spare?.deref();
+  if (index === undefined || index.capacity < expected || index.capacity > 2 * expected) {
+    return new DataIndex(expected);
+  }
+  spare = undefined;
+  index.clear();
+  return index;
+}
+
+export function releaseIndex(index: DataIndex): void {
+  if (index.capacity >= SPARE_RECORDS_MIN) spare = new WeakRef(index);
+}
 
 export class DataIndex {
   words: Int32Array;
@@ -62,6 +85,18 @@ export class DataIndex {
     return (this.#table[slot]! - 1) * RECORD_WORDS;
   }
 
+  /** Records there is room for without growing. */
+  get capacity(): number {
+    return this.words.length / RECORD_WORDS;
+  }
+
+  /** Forgets all records. */
+  clear(): void {
+    this.#end = 0;
+    this.#records = 0;
+    this.#table.fill(0);
+  }
+
   /** Adds a record and returns it; what is not given is 0. */
   add(low: number, high: number, offset: number, payloadSize: number): number {
     const record = this.#end;
@@ -74,7 +109,13 @@ export class DataIndex {
     words[record + RECORD.payloadSize] = payloadSize;
     words[record + RECORD.hashLow] = low;
     words[record + RECORD.hashHigh] = high;
+    words[record + RECORD.entries] = 0;
+    words[record + RECORD.arrayOffset] = 0;
+    words[record + RECORD.arrayUsed] = 0;
+    words[record + RECORD.arrayCapacity] = 0;
     words[record + RECORD.successor] = NO_RECORD;
+    words[record + RECORD.isCompressed] = 0;
+    words[record + RECORD.isChanged] = 0;
     this.#insert(record);
     return record;
   }

@@ -6,7 +6,7 @@ import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
 import { type Arena, requireRising } from "./arena.ts";
-import { DataIndex, RECORD } from "./data-index.ts";
+import { type DataIndex, RECORD, releaseIndex, takeIndex } from "./data-index.ts";
 import { bucketOf, type FieldTable } from "./field-table.ts";
 import {
   DATA,
@@ -73,7 +73,7 @@ export class DataTable {
     this.#isNew = options.isNew;
     this.#bucketLength = new Uint8Array(this.buckets);
     // The file is rotated when its hash table is three quarters full.
-    this.index = new DataIndex(this.buckets > QUIET_BUCKETS_MAX ? this.buckets : QUIET_RECORDS);
+    this.index = takeIndex(this.buckets > QUIET_BUCKETS_MAX ? this.buckets : QUIET_RECORDS);
   }
 
   /** Whether record `guess` holds exactly [start .. end) of `view`. */
@@ -161,6 +161,11 @@ export class DataTable {
       words[record + RECORD.isChanged] = 0;
     }
     this.#changed = [];
+  }
+
+  /** The file is closed. */
+  release(): void {
+    releaseIndex(this.index);
   }
 
   #extendArrays(record: number, items: number): void {

@@ -239,6 +239,7 @@ export class JournalWriter {
    * @throws AgentError E_NO_SPACE, E_IO: the file takes no more entries, what was published stays readable
    */
   append(entry: Entry, seqnum: number): void {
+    if (this.#isClosed) throw new RangeError(`Cannot append to "${this.#path}": it is closed`);
     if (this.#broken !== undefined) throw journalIoError("write", this.#path, this.#broken);
     this.#isUnpublished = true;
     try {
@@ -263,7 +264,7 @@ export class JournalWriter {
    * @throws AgentError E_NO_SPACE, E_IO
    */
   publish(): void {
-    if (!this.#isUnpublished || this.#broken !== undefined) return;
+    if (!this.#isUnpublished || this.#broken !== undefined || this.#isClosed) return;
     try {
       this.#fields.writeChanges();
       this.#data.writeChanges();
@@ -294,7 +295,7 @@ export class JournalWriter {
 
   async #commit(): Promise<void> {
     if (this.#broken !== undefined) throw journalIoError("write", this.#path, this.#broken);
-    if (!this.#isClosed) this.publish();
+    this.publish();
     if (!this.#isUnsynced) return;
     if (this.#isClosed) throw journalIoError("sync", this.#path, new Error("it is closed"));
     this.#isUnsynced = false;
@@ -318,6 +319,7 @@ export class JournalWriter {
     } finally {
       this.#isClosed = true;
       this.#file.releasePages();
+      this.#data.release();
       this.#closeDescriptor();
     }
   }

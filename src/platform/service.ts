@@ -56,18 +56,22 @@ export async function openNotifier(
 
 /**
  * Feeds the service manager's watchdog from the event loop, at half its time-out as
- * sd_watchdog_enabled(3) asks; returns how to stop. A loop that hangs does not feed it.
+ * sd_watchdog_enabled(3) asks; returns how to stop. A loop that hangs does not feed it, nor one that
+ * finds the service not healthy.
  */
 export function feedWatchdog(
   notifier: Notifier,
   environment: ServiceEnvironment,
   pid: number,
+  isHealthy: () => boolean = () => true,
 ): () => void {
   const timeoutUsec = Number(environment.WATCHDOG_USEC ?? 0);
   const forPid = environment.WATCHDOG_PID;
   const isForUs = forPid === undefined || forPid === String(pid);
   if (!isForUs || !(timeoutUsec > 0)) return () => undefined;
-  const feed = (): void => notifier.send("WATCHDOG=1");
+  const feed = (): void => {
+    if (isHealthy()) notifier.send("WATCHDOG=1");
+  };
   feed();
   const timer = setInterval(feed, timeoutUsec / 2000);
   timer.unref();

@@ -116,6 +116,7 @@ class Stream implements IngestStream, ParserHandler {
 
   /** Keeps the sum right and the memory of all streams together within its limit. */
   #account(): void {
+    if (this.#closed) return;
     const { limits } = this.#pipeline;
     const heldBytes = this.#parser.bufferedBytes + this.#decoder.heldBytes;
     this.#pipeline.heldBytes += heldBytes - this.#heldBytes;

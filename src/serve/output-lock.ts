@@ -4,6 +4,7 @@
  * the kernel removes with the process, however that ends.
  */
 import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { AgentError, errnoOf } from "../errors.ts";
 
 export interface OutputLock {
@@ -37,9 +38,11 @@ export function lockOutput(output: string): OutputLock {
   }
 }
 
-/** A file that does not exist yet is known by its path. */
+/** The same by whatever path: a directory is known by its inode, a file by its directory and name. */
 function lockName(output: string): string {
-  const stat = statSync(output, { throwIfNoEntry: false });
-  const identity = stat?.isDirectory() ? `${stat.dev}:${stat.ino}` : output;
-  return `journal-agent/serve/${identity}`;
+  const isDirectory = statSync(output, { throwIfNoEntry: false })?.isDirectory() === true;
+  const directory = isDirectory ? output : dirname(output);
+  const stat = statSync(directory, { throwIfNoEntry: false });
+  const place = stat === undefined ? directory : `${stat.dev}:${stat.ino}`;
+  return `journal-agent/serve/${place}${isDirectory ? "" : `/${basename(output)}`}`;
 }

@@ -31,6 +31,8 @@ export interface ServeRuntime {
   signal: AbortSignal;
   /** Certificates, keys and revocation lists are to be read again. */
   onReload(reload: () => void): void;
+  /** `isHealthy` tells whether the watchdog is to be fed. */
+  onHealthCheck(isHealthy: () => boolean): void;
   /** READY=, STATUS= and STOPPING= are for `serve` to send; the watchdog is fed elsewhere. */
   notify: Notifier;
   /** Sockets handed over by the service manager. */
@@ -70,6 +72,7 @@ async function serveLocked(
       failure.abort();
     },
   });
+  runtime.onHealthCheck(() => store.isResponsive);
   const counters = new Counters({
     warn: (line): void => log.warn(line),
     nowMs: (): number => performance.now(),

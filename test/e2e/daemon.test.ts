@@ -110,7 +110,7 @@ describe.skipIf(!HAS_JOURNALCTL)("SIGTERM (needs journalctl)", () => {
   );
 });
 
-describe("sd_notify", () => {
+describe.skipIf(Bun.which("python3") === null)("sd_notify (needs python3)", () => {
   for (const kind of ["path", "abstract"] as const) {
     test(
       `READY, STATUS and STOPPING go to a socket with ${kind} name`,

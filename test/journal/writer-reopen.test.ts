@@ -102,16 +102,23 @@ describe("JournalWriter.reopen()", () => {
     expect(readImage(file).header.state).toBe(FileState.archived);
   });
 
-  test("finds a payload again among hundreds with the same bucket", () => {
-    const values = Array.from({ length: 300 }, (_, i) => ({ seqnum: i + 1, fields: [`A=${i}`] }));
+  test("finds payloads again among hundreds in one bucket, and goes on counting its depth", () => {
+    const values = Array.from({ length: 100 }, (_, i) => ({ seqnum: i + 1, fields: [`A=${i}`] }));
     const file = makeOffline(values, { dataBuckets: 1 });
-    const writer = JournalWriter.reopen(file, OPTIONS, new PageCache());
-    const again = values.map((entry) => ({ ...entry, seqnum: entry.seqnum + 300 }));
-    appendAll(writer, [...again, { seqnum: 1000, fields: ["A=new"] }]);
-    writer.close("archived");
-    const { data, dataHashChainDepth } = readImage(file).header;
-    // Depths past 254 are not told apart: from 100 on the file is to be rotated.
-    expect([data, dataHashChainDepth]).toEqual([302, 254]);
+    expect(readImage(file).header.dataHashChainDepth).toBe(100);
+    const again = values.map((entry) => ({ ...entry, seqnum: entry.seqnum + 100 }));
+    const fresh = Array.from({ length: 200 }, (_, i) => ({ seqnum: 201 + i, fields: [`B=${i}`] }));
+    for (const [from, to, depth] of [
+      [0, 10, 110],
+      // Depths past 254 are not told apart: from 100 on the file is to be rotated.
+      [10, 200, 254],
+    ] as const) {
+      const writer = JournalWriter.reopen(file, OPTIONS, new PageCache());
+      appendAll(writer, [...(from === 0 ? again : []), ...fresh.slice(from, to)]);
+      writer.close("offline");
+      const { data, dataHashChainDepth } = readImage(file).header;
+      expect([data, dataHashChainDepth]).toEqual([101 + to, depth]);
+    }
     if (hasSystemd()) expect(complaints(file)).toEqual([]);
   });
 

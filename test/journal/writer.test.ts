@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { hashJenkins, jenkins } from "../../src/bytes/lookup3.ts";
@@ -316,6 +316,18 @@ describe("JournalWriter.close()", () => {
     });
   }
 
+  test("is the end: an append is a fault of the program, the rest does nothing", async () => {
+    const file = nextPath();
+    const writer = JournalWriter.create(file, OPTIONS, new PageCache());
+    appendAll(writer, hostEntries(3));
+    writer.close("offline");
+    expect(() => appendAll(writer, hostEntries(1, 4))).toThrow(RangeError);
+    writer.publish();
+    await writer.sync();
+    expect(writer).toMatchObject({ entries: 3, tailSeqnum: 3, dataCount: 11 });
+    expectJournal(file, hostEntries(3));
+  });
+
   test("leaves an empty file sound", () => {
     const file = nextPath();
     JournalWriter.create(file, OPTIONS, new PageCache()).close("offline");
@@ -335,14 +347,72 @@ describe("JournalWriter.close()", () => {
     const file = nextPath();
     const writer = JournalWriter.create(file, OPTIONS, new PageCache());
     appendAll(writer, hostEntries(10));
-    const synced = writer.sync();
-    await Promise.resolve();
-    await Promise.resolve();
-    const late = writer.sync();
-    writer.close("offline");
-    const [first, second] = await Promise.allSettled([synced, late]);
-    expect([first?.status, second?.status]).toEqual(["fulfilled", "fulfilled"]);
+    const { fdatasync } = fs;
+    const spy = spyOn(fs, "fdatasync").mockImplementation(((fd: number, done: fs.NoParamCallback) => {
+      setTimeout(() => fdatasync(fd, done), 20);
+    }) as typeof fs.fdatasync);
+    try {
+      const first = writer.sync();
+      await Bun.sleep(1);
+      const second = writer.sync();
+      const open = (): string[] =>
+        fs.readdirSync("/proc/self/fd").map((fd) => {
+          try {
+            return fs.readlinkSync(`/proc/self/fd/${fd}`);
+          } catch {
+            return ""; // the one of the listing itself
+          }
+        });
+      writer.close("offline");
+      expect(open()).toContain(fs.realpathSync(file));
+      await Promise.all([first, second]);
+      await Bun.sleep(0);
+      expect(open()).not.toContain(fs.realpathSync(file));
+      expect(spy).toHaveBeenCalledTimes(1);
+    } finally {
+      spy.mockRestore();
+    }
     expectJournal(file, hostEntries(10));
+  });
+});
+
+describe("JournalWriter.sync()", () => {
+  test("rejects when the disk fails, and tries again the next time", async () => {
+    const writer = JournalWriter.create(nextPath(), OPTIONS, new PageCache());
+    appendAll(writer, hostEntries(10));
+    const spy = spyOn(fs, "fdatasync").mockImplementation(((_fd: number, done: fs.NoParamCallback) => {
+      done(Object.assign(new Error("EIO: i/o error"), { code: "EIO" }));
+    }) as typeof fs.fdatasync);
+    try {
+      for (let i = 0; i < 2; i++) {
+        await expect(writer.sync()).rejects.toMatchObject({
+          code: "E_IO",
+          message: `Cannot sync journal file "${writer.path}": EIO: i/o error`,
+        });
+      }
+    } finally {
+      spy.mockRestore();
+    }
+    await writer.sync();
+    writer.close("archived");
+  });
+
+  test("makes one fdatasync of what many callers wait for, and none when all is on disk", async () => {
+    const writer = JournalWriter.create(nextPath(), OPTIONS, new PageCache());
+    const spy = spyOn(fs, "fdatasync");
+    try {
+      for (let turn = 1; turn < 4; turn++) {
+        appendAll(writer, [hostEntry(turn)]);
+        await Promise.all(Array.from({ length: 50 }, () => writer.sync()));
+        expect(spy).toHaveBeenCalledTimes(turn);
+        await writer.sync();
+        expect(spy).toHaveBeenCalledTimes(turn);
+        writer.publish();
+      }
+    } finally {
+      spy.mockRestore();
+    }
+    writer.close("archived");
   });
 });
 
@@ -408,4 +478,16 @@ test("the header's tail fields are those of the last entry", () => {
     compatibleFlags: 0,
   });
   expect(fs.readFileSync(file).subarray(HEADER.reserved, HEADER.fileId)).toEqual(Buffer.alloc(7));
+});
+
+test("a file with a large hash table does not remember what was in the one before", () => {
+  for (const [i, count] of [300, 200, 400].entries()) {
+    const file = nextPath();
+    const entries = hostEntries(count).map((entry) => ({
+      ...entry,
+      fields: [...entry.fields, `FILE=${i}`, `TURN=${entry.seqnum % (i + 2)}`],
+    }));
+    writeJournal(file, entries, { dataBuckets: 100_000 });
+    expectJournal(file, entries);
+  }
 });

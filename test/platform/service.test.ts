@@ -166,6 +166,19 @@ describe("feedWatchdog()", () => {
     expect(sent).toHaveLength(count);
   });
 
+  test("does not feed while the service is not healthy", async () => {
+    const { sent, notifier } = makeNotifier();
+    let isHealthy = false;
+    const stop = feedWatchdog(notifier, { WATCHDOG_USEC: "20000" }, 17, () => isHealthy);
+    await Bun.sleep(50);
+    expect(sent).toEqual([]);
+    isHealthy = true;
+    const end = Date.now() + 5000;
+    while (sent.length === 0 && Date.now() < end) await Bun.sleep(5);
+    expect(sent[0]).toBe("WATCHDOG=1");
+    stop();
+  });
+
   test.each([
     [{}],
     [{ WATCHDOG_USEC: "0" }],

@@ -38,31 +38,35 @@ const RECIPES = {
 
 export type Suite = keyof typeof RECIPES;
 
+/** Of every tree. */
+export const TREE_MACHINE_ID = "0123456789abcdef0123456789abcdef";
+
 /**
- * TREE VISIBLE CONFIG COMMAND...: becomes the command, in a root of its own that is made of TREE/usr
- * and the directory VISIBLE. To be run in a mount namespace of its own, with which all of it ends,
+ * TREE VISIBLE RUN COMMAND...: becomes the command, in a root of its own that is made of TREE/usr
+ * and the directory VISIBLE; its /run is RUN, if that is not "". To be run in a mount namespace of its own, with which all of it ends,
  * however the command does.
  */
 const ENTER = `set -e
-tree=$1 visible=$2 config=$3
+tree=$1 visible=$2 run=$3
 shift 3
 mount -t tmpfs tmpfs "$tree/tmp"
 cd "$tree/tmp"
-mkdir -p usr etc run proc dev tmp var/tmp "./$visible"
+mkdir -p usr etc proc sys dev tmp var/tmp "./$visible"
 ln -s usr/bin usr/sbin usr/lib usr/lib64 .
 mount --bind "$tree/usr" usr
 mount --rbind /proc proc
+mount --rbind /sys sys
 mount --rbind /dev dev
 mount --bind "$visible" "./$visible"
-echo 0123456789abcdef0123456789abcdef > etc/machine-id
+echo ${TREE_MACHINE_ID} > etc/machine-id
 echo root:x:0:0::/:/bin/sh > etc/passwd
-if [ -n "$config" ]; then ln -s "$config" run/systemd; fi
+if [ -n "$run" ]; then ln -s "$run" run; else mkdir run; fi
 exec chroot . "$@"`;
 
 export interface TreeOptions {
   env?: Readonly<Record<string, string>>;
-  /** What is to be /run/systemd, e.g. with a journal-upload.conf.d in it. */
-  configDir?: string;
+  /** A temporary directory that is to be its /run, e.g. with configuration in systemd/; default: an empty one. */
+  runDir?: string;
 }
 
 /** What temporary directories hold has the same path in the tree; of the rest of the host it sees nothing. */
@@ -98,9 +102,9 @@ export class DebianTree {
     });
   }
 
-  #enter(command: readonly string[], { configDir = "" }: TreeOptions): string[] {
+  #enter(command: readonly string[], { runDir = "" }: TreeOptions): string[] {
     const enter = ["unshare", "--mount", "sh", "-c", ENTER, "enter"];
-    return [...enter, this.#path, tmpdir(), configDir, ...command];
+    return [...enter, this.#path, tmpdir(), runDir, ...command];
   }
 }
 

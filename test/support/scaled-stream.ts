@@ -8,6 +8,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 interface Moment {
   /** How often all entries of the source came before it. */
   round: number;
+  seqnumId: string;
   seqnum: number;
   realtimeUsec: number;
   monotonicUsec: number;
@@ -40,8 +41,11 @@ export class ScaledStream {
   readonly #sizeMax: number;
   readonly #scratch: Buffer;
 
+  readonly #seqnumId: string;
+
   /** @param source a whole export stream, as journalctl writes it. */
-  constructor(source: Uint8Array) {
+  constructor(source: Uint8Array, seqnumId: string = SEQNUM_ID) {
+    this.#seqnumId = seqnumId;
     this.#entries = readEntries(Buffer.from(source)).map(partsOf);
     this.period = this.#entries.length;
     if (this.period === 0) throw new Error("Cannot scale the stream: it has no entries");
@@ -80,6 +84,7 @@ export class ScaledStream {
     const monotonicUsec = (index + 1) * STEP_USEC;
     const moment: Moment = {
       round: Math.floor(index / this.period),
+      seqnumId: this.#seqnumId,
       seqnum: index + 1,
       realtimeUsec: START_USEC + monotonicUsec,
       monotonicUsec,
@@ -173,11 +178,11 @@ function changingText({ name, value, isBinary }: Field): ((moment: Moment) => st
   }
 }
 
-function cursorOf({ seqnum, monotonicUsec, realtimeUsec }: Moment): string {
+function cursorOf({ seqnumId, seqnum, monotonicUsec, realtimeUsec }: Moment): string {
   const hash = (seqnum * 2_654_435_761) % 2 ** 48;
   const numbers = { i: seqnum, m: monotonicUsec, t: realtimeUsec, x: hash };
   const [i, m, t, x] = Object.values(numbers).map((number) => number.toString(16));
-  return `s=${SEQNUM_ID};i=${i};b=${BOOT_ID};m=${m};t=${t};x=${x}`;
+  return `s=${seqnumId};i=${i};b=${BOOT_ID};m=${m};t=${t};x=${x}`;
 }
 
 function changingPid(value: string): ((moment: Moment) => string) | undefined {
@@ -201,6 +206,7 @@ const LF = Buffer.from("\n");
 function sizeMaxOf(parts: readonly Part[]): number {
   const last: Moment = {
     round: 1,
+    seqnumId: SEQNUM_ID,
     seqnum: 3,
     realtimeUsec: START_USEC,
     monotonicUsec: START_USEC,

@@ -1,6 +1,6 @@
 /**
  * What the network thread and the store thread say to each other. Entries travel in buffers that are handed
- * over, not copied, and come back to be filled again; their number is what bounds them.
+ * over, not copied, and come back to be filled again; their bytes are what bounds them.
  */
 import { AgentError, type AgentErrorDetails, type ErrorCode } from "../../errors.ts";
 import type { LogOptions } from "../../log.ts";
@@ -8,10 +8,17 @@ import type { StoreOptions } from "../store/store.ts";
 
 /** Large enough that a message costs little beside its entries. */
 export const BATCH_SIZE = 128 * 1024;
-/** Batches under way from all sinks together; past that sources wait. 8 MiB. */
-export const BATCHES_MAX = 64;
-/** Batches of one sink under way, so that no sender takes all. */
-export const SINK_BATCHES_MAX = 8;
+/** Batches of no more bytes than this are copied into a buffer of their size: most senders say little at a time. */
+export const SMALL_BATCH_SIZE = 32 * 1024;
+/** Bytes under way from all sinks together; past that sources wait. */
+export const UNDER_WAY_MAX = 64 * BATCH_SIZE;
+/** Bytes of one sink under way, so that no sender takes all. */
+export const SINK_UNDER_WAY_MAX = 8 * BATCH_SIZE;
+/**
+ * Bytes under way at which entries are refused, since a decoder does not wait: a few kilobytes may
+ * decode to gigabytes. An entry that is alone may be larger.
+ */
+export const UNDER_WAY_CEILING = 256 * 1024 * 1024;
 
 /** What the store thread starts with. */
 export interface StoreThreadSettings extends StoreOptions {

@@ -1,8 +1,8 @@
 /** A sink whose entries are stored by the store thread. */
 import type { Entry } from "../../journal/entry.ts";
+import { type EntryBatch, sizeOf } from "../entry-batch.ts";
 import type { Sink } from "../ingest-types.ts";
-import { type EntryBatch, sizeOf } from "./entry-batch.ts";
-import { SINK_BATCHES_MAX } from "./protocol.ts";
+import { SINK_UNDER_WAY_MAX } from "./protocol.ts";
 import type { StoreThread } from "./store-thread.ts";
 
 export class RemoteSink implements Sink {
@@ -12,7 +12,7 @@ export class RemoteSink implements Sink {
   readonly #id: number;
   readonly #thread: StoreThread;
   #batch: EntryBatch | undefined;
-  /** Batches handed over and not come back. */
+  /** Bytes handed over and not taken yet. */
   #underWay = 0;
   #error: Error | undefined;
   #commit: PromiseWithResolvers<void> | undefined;
@@ -39,7 +39,7 @@ export class RemoteSink implements Sink {
   }
 
   get #mustWait(): boolean {
-    return this.#underWay >= SINK_BATCHES_MAX || this.#thread.isCrowded;
+    return this.#underWay >= SINK_UNDER_WAY_MAX || this.#thread.isCrowded;
   }
 
   async #whenReady(): Promise<void> {
@@ -49,10 +49,11 @@ export class RemoteSink implements Sink {
     if (this.#error !== undefined) throw this.#error;
   }
 
+  /** One at a time. */
   commit(): Promise<void> {
     if (this.#error !== undefined) return Promise.reject(this.#error);
     this.#send();
-    this.#commit ??= Promise.withResolvers<void>();
+    this.#commit = Promise.withResolvers<void>();
     this.#thread.send({ type: "commit", sink: this.#id });
     return this.#commit.promise;
   }
@@ -65,9 +66,9 @@ export class RemoteSink implements Sink {
     this.#thread.forget(this.#id);
   }
 
-  /** The store gave a batch back. */
-  taken(): void {
-    this.#underWay--;
+  /** The store gave a buffer back. */
+  taken(bytes: number): void {
+    this.#underWay -= bytes;
   }
 
   committed(stored: number, duplicates: number): void {
@@ -97,7 +98,6 @@ export class RemoteSink implements Sink {
     const batch = this.#batch;
     if (batch === undefined) return;
     this.#batch = undefined;
-    this.#underWay++;
-    this.#thread.sendBatch(this.#id, batch);
+    this.#underWay += this.#thread.sendBatch(this.#id, batch);
   }
 }

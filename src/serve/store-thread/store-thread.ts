@@ -1,18 +1,23 @@
 /** The network thread's end of the store thread: sinks whose entries are stored over there. */
 import { Worker } from "node:worker_threads";
 import { AgentError } from "../../errors.ts";
+import { EntryBatch } from "../entry-batch.ts";
 import type { Sink, SinkOpener } from "../ingest-types.ts";
-import { EntryBatch } from "./entry-batch.ts";
 import {
   BATCH_SIZE,
-  BATCHES_MAX,
   type FromStore,
   fromPlainError,
+  SMALL_BATCH_SIZE,
   type StoreStatus,
   type StoreThreadSettings,
   type ToStore,
+  UNDER_WAY_CEILING,
+  UNDER_WAY_MAX,
 } from "./protocol.ts";
 import { RemoteSink } from "./remote-sink.ts";
+
+/** The store reports its status every second. */
+const SILENCE_MAX_MS = 120_000;
 
 export interface StoreThreadOptions extends StoreThreadSettings {
   /** The store cannot go on; what is not acknowledged will not be. */
@@ -50,7 +55,7 @@ export class StoreThread implements SinkOpener {
   readonly #worker: Worker;
   /** Buffers to be filled again. */
   readonly #idle: ArrayBuffer[] = [];
-  /** Batches handed over and not come back. */
+  /** Bytes handed over and not taken yet. */
   #underWay = 0;
   #waiters: (() => void)[] = [];
   readonly #sinks = new Map<number, RemoteSink>();
@@ -58,7 +63,9 @@ export class StoreThread implements SinkOpener {
   readonly #start = Promise.withResolvers<void>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #onFatal: (error: Error) => void;
-  #isStarted = false;
+  #phase: "starting" | "running" | "stopping" = "starting";
+  #failure: Error | undefined;
+  #heardMs = performance.now();
   #lastId = 0;
 
   constructor(worker: Worker, onFatal: (error: Error) => void) {
@@ -66,21 +73,38 @@ export class StoreThread implements SinkOpener {
     this.#onFatal = onFatal;
     this.started = this.#start.promise;
     worker.on("message", (message: FromStore) => this.#receive(message));
-    worker.on("error", (error: Error) => this.#die(error));
+    worker.on("error", (error: Error) => {
+      this.#fail(error);
+      this.#stopped.resolve();
+    });
+    worker.on("exit", () => {
+      if (this.#phase !== "stopping") this.#fail(new Error("The store thread has ended"));
+      this.#stopped.resolve();
+    });
+  }
+
+  /** Whether the store has said something lately; if not, its disk hangs. */
+  get isResponsive(): boolean {
+    return this.#phase !== "running" || performance.now() - this.#heardMs < SILENCE_MAX_MS;
   }
 
   openSink(sender: string): Sink {
     const id = ++this.#lastId;
     const sink = new RemoteSink(id, this);
+    if (this.#failure !== undefined) {
+      sink.failed(this.#failure);
+      return sink;
+    }
     this.#sinks.set(id, sink);
     this.send({ type: "open", sink: id, sender });
     return sink;
   }
 
-  /** Cursor of the newest stored entry of a sender. */
-  lastCursor(sender: string): Promise<string | undefined> {
+  /** Cursor of the newest stored entry of a sender; undefined when there is none, or none can be found. */
+  async lastCursor(sender: string): Promise<string | undefined> {
+    if (this.#failure !== undefined) return undefined;
     const question = ++this.#lastId;
-    return new Promise((resolve) => {
+    return await new Promise((resolve) => {
       this.#questions.set(question, resolve);
       this.send({ type: "cursor", question, sender });
     });
@@ -88,6 +112,7 @@ export class StoreThread implements SinkOpener {
 
   /** Completes and closes all files and ends the thread. */
   async close(): Promise<void> {
+    this.#phase = "stopping";
     this.send({ type: "stop" });
     await this.#stopped.promise;
     await this.#worker.terminate();
@@ -97,19 +122,37 @@ export class StoreThread implements SinkOpener {
     this.#worker.postMessage(message);
   }
 
-  /** An empty batch; `size` is the least it must hold. */
+  /**
+   * An empty batch; `size` is the least it must hold.
+   * @throws AgentError E_BUSY when too much is under way
+   */
   newBatch(size: number): EntryBatch {
+    if (this.#underWay > 0 && this.#underWay + size > UNDER_WAY_CEILING) {
+      throw new AgentError(
+        "E_BUSY",
+        `Cannot take more entries: ${this.#underWay} bytes wait to be stored, ${UNDER_WAY_CEILING} is the most`,
+      );
+    }
     if (size > BATCH_SIZE) return new EntryBatch(new ArrayBuffer(size));
     return new EntryBatch(this.#idle.pop() ?? new ArrayBuffer(BATCH_SIZE));
   }
 
-  sendBatch(sink: number, { buffer, size }: EntryBatch): void {
-    this.#underWay++;
+  /** @returns the bytes that are under way now because of it */
+  sendBatch(sink: number, batch: EntryBatch): number {
+    const { size } = batch;
+    let { buffer } = batch;
+    if (size <= SMALL_BATCH_SIZE) {
+      this.#keep(buffer);
+      buffer = buffer.slice(0, size);
+    }
+    const { byteLength } = buffer;
+    this.#underWay += byteLength;
     this.#worker.postMessage({ type: "entries", sink, buffer, size } satisfies ToStore, [buffer]);
+    return byteLength;
   }
 
   get isCrowded(): boolean {
-    return this.#underWay >= BATCHES_MAX;
+    return this.#underWay >= UNDER_WAY_MAX;
   }
 
   /** Resolves when the store has taken a batch. */
@@ -122,13 +165,14 @@ export class StoreThread implements SinkOpener {
   }
 
   #receive(message: FromStore): void {
+    this.#heardMs = performance.now();
     switch (message.type) {
       case "started":
-        this.#isStarted = true;
+        this.#phase = "running";
         this.#start.resolve();
         return;
       case "fatal":
-        this.#die(fromPlainError(message.error));
+        this.#fail(fromPlainError(message.error));
         return;
       case "taken":
         this.#takeBack(message.sink, message.buffer);
@@ -152,11 +196,15 @@ export class StoreThread implements SinkOpener {
   }
 
   #takeBack(sink: number, buffer: ArrayBuffer): void {
-    this.#underWay--;
-    if (buffer.byteLength === BATCH_SIZE && this.#idle.length < BATCHES_MAX)
-      this.#idle.push(buffer);
-    this.#sinks.get(sink)?.taken();
+    this.#underWay -= buffer.byteLength;
+    this.#sinks.get(sink)?.taken(buffer.byteLength);
+    this.#keep(buffer);
     this.#wakeWaiters();
+  }
+
+  #keep(buffer: ArrayBuffer): void {
+    const isUsual = buffer.byteLength === BATCH_SIZE;
+    if (isUsual && this.#idle.length * BATCH_SIZE < UNDER_WAY_MAX) this.#idle.push(buffer);
   }
 
   #wakeWaiters(): void {
@@ -165,15 +213,16 @@ export class StoreThread implements SinkOpener {
     for (const wake of waiters) wake();
   }
 
-  #die(error: Error): void {
-    this.#stopped.resolve();
-    for (const sink of this.#sinks.values()) {
-      sink.failed(
-        new AgentError("E_IO", "Cannot store entries: the store failed", { cause: error }),
-      );
-    }
+  /** The store takes nothing more. If the thread lives, it can still close its files. */
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return;
+    const message = "Cannot store entries: the store failed";
+    this.#failure = new AgentError("E_IO", message, { cause: error });
+    for (const sink of this.#sinks.values()) sink.failed(this.#failure);
+    for (const answer of this.#questions.values()) answer(undefined);
+    this.#questions.clear();
     this.#wakeWaiters();
-    if (this.#isStarted) this.#onFatal(error);
-    else this.#start.reject(error);
+    if (this.#phase === "starting") this.#start.reject(error);
+    else this.#onFatal(error);
   }
 }

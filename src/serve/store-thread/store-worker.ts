@@ -4,10 +4,12 @@
  * work share two cores.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { configureLog } from "../../log.ts";
+import { reasonOf } from "../../errors.ts";
+import { newEntry } from "../../journal/entry.ts";
+import { configureLog, log } from "../../log.ts";
+import { EntryBatch } from "../entry-batch.ts";
 import type { Sink } from "../ingest-types.ts";
 import { Store } from "../store/store.ts";
-import { EntryBatch } from "./entry-batch.ts";
 import {
   type FromStore,
   type StoreThreadSettings,
@@ -30,6 +32,7 @@ interface OpenSink {
 class StoreThread {
   readonly #store: Store;
   readonly #sinks = new Map<number, OpenSink>();
+  readonly #entry = newEntry();
   readonly #totals = { stored: 0, duplicates: 0 };
   readonly #send: (message: FromStore, transfer?: ArrayBuffer[]) => void;
   #status: NodeJS.Timeout | undefined;
@@ -62,13 +65,28 @@ class StoreThread {
       case "close":
         this.#close(message.sink);
         return;
-      case "cursor": {
-        const { question, sender } = message;
-        this.#send({ type: "cursor", question, cursor: this.#store.lastCursor(sender) });
+      case "cursor":
+        this.#send({
+          type: "cursor",
+          question: message.question,
+          cursor: this.#lastCursor(message.sender),
+        });
         return;
-      }
       case "stop":
-        void this.#stop();
+        this.#stop().catch((error: unknown) => {
+          this.#send({ type: "fatal", error: toPlainError(error) });
+          this.#send({ type: "stopped" });
+        });
+    }
+  }
+
+  /** Without one, the source sends all it has and the store picks what is new. */
+  #lastCursor(sender: string): string | undefined {
+    try {
+      return this.#store.lastCursor(sender);
+    } catch (error) {
+      log.warn(`Cannot find out what is stored of "${sender}": ${reasonOf(error)}`);
+      return undefined;
     }
   }
 
@@ -93,7 +111,7 @@ class StoreThread {
     const sink = open?.sink;
     if (open !== undefined && sink !== undefined) {
       try {
-        new EntryBatch(buffer).forEach(size, (entry) => sink.add(entry));
+        new EntryBatch(buffer).forEach(size, this.#entry, (entry) => sink.add(entry));
       } catch (error) {
         this.#fail(id, open, error);
       }

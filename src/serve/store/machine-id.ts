@@ -3,7 +3,7 @@
  * by time only when their files' machine ids differ, so a file without one gets an id made from its name.
  */
 import { createHash } from "node:crypto";
-import { ID128_SIZE, parseId128 } from "../../bytes/id128.ts";
+import { ID128_SIZE, isNullId128, parseId128 } from "../../bytes/id128.ts";
 import type { Entry } from "../../journal/entry.ts";
 
 const PREFIX = new TextEncoder().encode("_MACHINE_ID=");
@@ -15,7 +15,7 @@ export function machineIdOf(entry: Entry, base: string): Uint8Array {
       continue;
     const value = entry.bytes.subarray(start + PREFIX.length, entry.fieldEnd[i]);
     const id = parseId128(new TextDecoder().decode(value));
-    if (id !== undefined) return id;
+    if (id !== undefined && !isNullId128(id)) return id;
   }
   return derivedId128(`machine ${base}`);
 }

@@ -72,6 +72,7 @@ export class SenderJournal implements SeriesOwner {
 
   /** Makes what was appended visible to readers of the files. @throws AgentError E_NO_SPACE, E_IO */
   publish(): void {
+    for (const series of this.#series.values()) series.settle();
     for (const lane of this.#lanes()) lane.publish();
   }
 
@@ -80,6 +81,7 @@ export class SenderJournal implements SeriesOwner {
    * @throws AgentError E_NO_SPACE, E_IO of the first file that could not be synced, after trying all
    */
   async sync(): Promise<void> {
+    for (const series of this.#series.values()) series.settle();
     const running = [
       ...Array.from(this.#retiring.keys(), (writer) => this.#complete(writer)),
       ...Array.from(this.#lanes(), (lane) => this.#syncWriter(lane)),
@@ -176,6 +178,10 @@ export class SenderJournal implements SeriesOwner {
     this.#retiring.set(writer, { state, running: undefined });
     // Whoever waits in `sync` gets the error; with nobody waiting the next sync tries again.
     this.#complete(writer).catch(() => undefined);
+  }
+
+  reclaim(writer: JournalWriter): boolean {
+    return this.#retiring.get(writer)?.state === "offline" && this.#retiring.delete(writer);
   }
 
   lost(code: "E_NO_SPACE" | "E_IO"): void {

@@ -21,6 +21,7 @@ import {
 } from "./directory.ts";
 import type { StoreEnvironment } from "./environment.ts";
 import { nextDataBuckets } from "./hash-table-size.ts";
+import { LateEntries } from "./late-entries.ts";
 import { machineIdOf } from "./machine-id.ts";
 import { activeFileName } from "./names.ts";
 import {
@@ -46,6 +47,8 @@ export interface SeriesOwner {
   laneOpened(series: Series): void;
   /** The writer takes no more entries; it is synced and closed in the background. */
   retire(writer: JournalWriter, state: EndState): void;
+  /** Takes back a writer that was to be closed for now; false when it is too late. */
+  reclaim(writer: JournalWriter): boolean;
   /** A writer was given up with entries that may not be on disk: whoever added them must be told. */
   lost(code: "E_NO_SPACE" | "E_IO"): void;
 }
@@ -59,6 +62,8 @@ export class Series {
   #lanes: JournalWriter[] = [];
   /** Files that the owner is completing; from then on they are among `#files`. */
   #retiring: JournalWriter[] = [];
+  /** Entries that wait for more of their kind before a file is opened for them. */
+  readonly #late = new LateEntries();
   /** Highest number stored in any file. */
   #tailSeqnum = 0;
   /** DATA objects of the fullest file so far. */
@@ -85,7 +90,8 @@ export class Series {
   }
 
   get isEmpty(): boolean {
-    return this.#files.length + this.#lanes.length + this.#retiring.length === 0;
+    const files = this.#files.length + this.#lanes.length + this.#retiring.length;
+    return files === 0 && this.#late.isEmpty;
   }
 
   /** Time and number of the newest entry in any file; undefined when there is none. */
@@ -101,6 +107,7 @@ export class Series {
   /** Whether an entry that has an identity is stored, published or not. @throws AgentError E_IO, E_NO_SPACE */
   isStored(entry: Entry): boolean {
     const { seqnum } = entry;
+    if (this.#late.has(entry)) return true;
     if (seqnum > this.#tailSeqnum) return false;
     for (const lane of this.#lanes) if (this.#writerHolds(lane, entry)) return true;
     for (const writer of this.#retiring) if (this.#writerHolds(writer, entry)) return true;
@@ -113,8 +120,29 @@ export class Series {
     return false;
   }
 
-  /** Stores an entry that is not stored yet. @throws AgentError E_NO_SPACE, E_IO */
+  /**
+   * Takes an entry that is not stored yet; if it is late, `settle` stores it.
+   * @throws AgentError E_NO_SPACE, E_IO
+   */
   append(entry: Entry, seqnum: number): void {
+    const isLate = this.#lanes.length > 0 && this.#chooseLane(entry, seqnum) === undefined;
+    if (isLate) this.#holdBack(entry, seqnum);
+    else this.#store(entry, seqnum);
+    if (seqnum > this.#tailSeqnum) this.#tailSeqnum = seqnum;
+  }
+
+  #holdBack(entry: Entry, seqnum: number): void {
+    if (this.#late.add(entry, seqnum)) return;
+    this.settle();
+    this.#late.add(entry, seqnum);
+  }
+
+  /** Stores the late entries. @throws AgentError E_NO_SPACE, E_IO */
+  settle(): void {
+    if (!this.#late.isEmpty) this.#late.settle((entry, seqnum) => this.#store(entry, seqnum));
+  }
+
+  #store(entry: Entry, seqnum: number): void {
     const writer = this.#laneFor(entry, seqnum);
     try {
       writer.append(entry, seqnum);
@@ -122,7 +150,6 @@ export class Series {
       this.giveUp(writer, error);
       throw error;
     }
-    if (seqnum > this.#tailSeqnum) this.#tailSeqnum = seqnum;
   }
 
   /** A file is closed, or was found: it is one of those to look numbers up in. */
@@ -139,15 +166,26 @@ export class Series {
     this.#environment.lookups.forget(path);
   }
 
-  /** Has all files completed in the background; they may be reopened. */
+  /** Has all files completed in the background; they may be reopened. @throws AgentError E_NO_SPACE, E_IO */
   shelve(): void {
+    this.settle();
     for (const lane of this.#lanes) this.#retire(lane, "offline");
   }
 
   /** Closes all files at once; those that took entries may be reopened. */
   closeFiles(): void {
+    this.#settleAtLast();
     for (const lane of this.#lanes) this.completed(lane, "offline");
     for (const file of this.#files) this.#environment.lookups.forget(file.path);
+  }
+
+  #settleAtLast(): void {
+    try {
+      this.settle();
+    } catch (error) {
+      this.#owner.lost("E_IO");
+      this.#environment.onNotice(`Gave up late entries: ${reasonOf(error)}`);
+    }
   }
 
   /** Closes a writer whose entries are synced, unless some were added since. */
@@ -176,18 +214,19 @@ export class Series {
     this.#owner.lost(isFull ? "E_NO_SPACE" : "E_IO");
     onNotice(`Gave up writing to "${path}": ${reasonOf(error)}`);
     const isWhole = isInPlace(writer);
-    const isGone = !isWhole && writer.isUnlinked();
     try {
       writer.close("offline");
     } catch {
       // It is closed all the same, and known to be in doubt.
     }
-    if (!isGone) this.#keepAside(path, isFull && isWhole);
+    this.#keepAside(path, isFull && isWhole);
   }
 
   #keepAside(path: string, isCounted: boolean): void {
     const { directory, nowUsec, onNotice } = this.#environment;
     try {
+      if (!exists(path)) return;
+      // Even if somebody put another file there: the next one of ours may have to have this name.
       const target = setAside(path, directory, this.#owner.base, nowUsec());
       if (!isCounted) return;
       syncFile(target);
@@ -242,15 +281,15 @@ export class Series {
     return fileAgeMaxUsec > 0 && lane.entries > 0 && ageUsec > fileAgeMaxUsec;
   }
 
-  /** The lane with the highest tail that takes the entry in order of number and, if possible, of time. */
+  /** The lane that takes the entry most closely in order of number and, if possible, of time. */
   #chooseLane(entry: Entry, seqnum: number): JournalWriter | undefined {
     let inTime: JournalWriter | undefined;
     let inOrder: JournalWriter | undefined;
     for (const lane of this.#lanes) {
       if (!lane.fits(entry, seqnum)) continue;
-      if (inOrder === undefined || lane.tailSeqnum > inOrder.tailSeqnum) inOrder = lane;
+      if (inOrder === undefined || isCloser(lane, inOrder)) inOrder = lane;
       if (entry.realtimeUsec < lane.tailRealtimeUsec) continue;
-      if (inTime === undefined || lane.tailSeqnum > inTime.tailSeqnum) inTime = lane;
+      if (inTime === undefined || isCloser(lane, inTime)) inTime = lane;
     }
     if (inTime !== undefined) return inTime;
     // A clock that keeps jumping must not make a file per jump: then order of number is enough.
@@ -262,6 +301,8 @@ export class Series {
     if (this.#lanes.length >= LANES_MAX) {
       this.#archive(this.#lanes.reduce((a, b) => (b.tailSeqnum < a.tailSeqnum ? b : a)));
     }
+    const reclaimed = this.#reclaimLane(entry, seqnum);
+    if (reclaimed !== undefined) return reclaimed;
     for (let file = this.#bestToReopen(entry, seqnum); file !== undefined; ) {
       const writer = this.#tryReopen(file);
       if (writer === undefined) {
@@ -278,6 +319,16 @@ export class Series {
       return writer;
     }
     return undefined;
+  }
+
+  #reclaimLane(entry: Entry, seqnum: number): JournalWriter | undefined {
+    const writer = this.#retiring.find((one) => {
+      return one.fits(entry, seqnum) && entry.realtimeUsec >= one.tailRealtimeUsec;
+    });
+    if (writer === undefined || !this.#owner.reclaim(writer)) return undefined;
+    this.#retiring = this.#retiring.filter((one) => one !== writer);
+    this.#addLane(writer);
+    return writer;
   }
 
   #bestToReopen(entry: Entry, seqnum: number): StoredFile | undefined {
@@ -377,6 +428,17 @@ export class Series {
   #activePath(): string {
     return join(this.#environment.directory, activeFileName(this.#owner.base));
   }
+}
+
+/**
+ * Which of two lanes that both take an entry is the closer one. By the monotonic clock first: of two
+ * interleaved clocks each keeps to its lane, and does not spoil the other's.
+ */
+function isCloser(lane: JournalWriter, other: JournalWriter): boolean {
+  if (lane.tailMonotonicUsec !== other.tailMonotonicUsec) {
+    return lane.tailMonotonicUsec > other.tailMonotonicUsec;
+  }
+  return lane.tailSeqnum > other.tailSeqnum;
 }
 
 function spans(file: StoredFile | JournalWriter, seqnum: number): boolean {

@@ -21,7 +21,7 @@ import { SenderJournal } from "./sender-journal.ts";
 import { JournalSink, type SinkOwner } from "./sink.ts";
 
 /** Entries are visible to readers of the files within this. */
-const PUBLISH_INTERVAL_MS = 100;
+const PUBLISH_INTERVAL_MS = 250;
 /** Entries of requests that never end are on disk within this. */
 const SYNC_INTERVAL_MS = 2_000;
 const TICK_INTERVAL_MS = 1_000;

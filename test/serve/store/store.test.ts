@@ -1,63 +1,297 @@
-import { describe, expect, test } from "bun:test";
-import { existsSync, statSync } from "node:fs";
-import { ExportParser } from "../../../src/export-format/parser.ts";
-import type { Sink } from "../../../src/serve/ingest-types.ts";
-import { Store } from "../../../src/serve/store/store.ts";
-import { concat, sampleEntry } from "../../support/export-stream.ts";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import fs, { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { FileState } from "../../../src/journal/format.ts";
+import { CapturedLog } from "../../support/captured-log.ts";
+import {
+  damage,
+  foundFiles,
+  foundKeys,
+  keysOf,
+  longRange,
+  openBelow,
+  range,
+  rigEntry,
+  SMALLEST_FILES,
+  StoreRig,
+} from "../../support/store-rig.ts";
 import { TempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/until.ts";
 
-/** Entries that fill a file of the smallest size several times. */
-const STREAM = concat(
-  ...Array.from({ length: 3000 }, (_, index) =>
-    sampleEntry(index, { fields: [`DETAIL=${"detail ".repeat(60)}${index}`] }),
-  ),
-);
+let dir: TempDir;
+let log: CapturedLog;
 
-function openStore(directory: string): Store {
-  return new Store({
-    output: directory,
-    splitMode: "host",
-    format: { compressThresholdBytes: undefined, compact: true, keyedHash: true },
-    retention: {
-      maxUseBytes: 0,
-      keepFreeBytes: 0,
-      maxFileSizeBytes: 512 * 1024,
-      maxFiles: 0,
-      maxRetentionSec: 0,
-      maxFileSec: 0,
-    },
-    receiverId: "5e".repeat(16),
-  });
+beforeEach(() => {
+  dir = new TempDir();
+  log = new CapturedLog();
+});
+afterEach(() => {
+  log[Symbol.dispose]();
+  dir[Symbol.dispose]();
+});
+
+type Callback = (error: Error | null) => void;
+
+/** Holds back every fdatasync that the store asks for, in the order of asking. */
+class HeldSyncs implements Disposable {
+  readonly waiting: { fd: number; done: Callback }[] = [];
+  readonly #spy = spyOn(fs, "fdatasync").mockImplementation(((fd: number, done: Callback) => {
+    this.waiting.push({ fd, done });
+  }) as typeof fs.fdatasync);
+
+  /** Lets those that wait now go on; with an error they fail. */
+  release(error: Error | null = null): void {
+    for (const { done } of this.waiting.splice(0)) done(error);
+  }
+
+  [Symbol.dispose](): void {
+    this.#spy.mockRestore();
+    this.release();
+  }
 }
 
-/** Adds all entries of the stream without giving way to anything else. */
-function addAll(sink: Sink): void {
-  const parser = new ExportParser({
-    onEntry: (entry) => sink.add(entry),
-    onRefused: (reason, offset) => {
-      throw new Error(`${reason} at ${offset}`);
-    },
-  });
-  parser.push(STREAM);
-  parser.end();
+function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  return Promise.race([settled, Bun.sleep(30).then(() => false)]);
 }
 
-describe("Store", () => {
+describe("Store, durability", () => {
+  test("commit() waits for the sync of every file of the sender, rotated ones too", async () => {
+    const rig = await StoreRig.open(dir.path, { retention: SMALLEST_FILES });
+    using syncs = new HeldSyncs();
+    const commit = rig.post([...longRange(1, 2500), ...range(1, 5, "0a".repeat(16))]);
+    await until(() => syncs.waiting.length >= 4);
+    const held = syncs.waiting.splice(0, syncs.waiting.length - 1);
+    for (const { done } of held) done(null);
+    expect(await isSettled(commit)).toBe(false);
+    syncs.release();
+    expect(await isSettled(commit)).toBe(true);
+    expect(await commit).toEqual({ stored: 2505, duplicates: 0 });
+    syncs[Symbol.dispose]();
+    await rig.close();
+  });
+
+  test("duplicates of entries that are not on disk yet wait for them", async () => {
+    const rig = await StoreRig.open(dir.path);
+    using syncs = new HeldSyncs();
+    const sink = rig.store.openSink("web1");
+    for (const entry of range(1, 10)) sink.add(rigEntry(entry));
+    const repeated = rig.post(range(1, 10));
+    await until(() => syncs.waiting.length === 1);
+    expect(await isSettled(repeated)).toBe(false);
+    syncs.release();
+    expect(await repeated).toEqual({ stored: 0, duplicates: 10 });
+    syncs[Symbol.dispose]();
+    sink.close();
+    await rig.close();
+  });
+
+  test("after a failed sync the file is given up, and what it got is stored again", async () => {
+    const rig = await StoreRig.open(dir.path);
+    await rig.post(range(1, 10));
+    using syncs = new HeldSyncs();
+    const failing = [rig.post(range(11, 20)), rig.post(range(11, 25))];
+    await until(() => syncs.waiting.length === 1);
+    syncs.release(Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
+    const results = await Promise.allSettled(failing);
+    expect(results).toMatchObject([
+      { status: "rejected", reason: { code: "E_IO" } },
+      { status: "rejected", reason: { code: "E_IO" } },
+    ]);
+    syncs[Symbol.dispose]();
+    expect((await rig.post(range(11, 25))).stored).toBe(15);
+    await rig.close();
+    const [active] = foundFiles(dir.path);
+    expect(active?.kind).toBe("active");
+    expect(active?.seqnums).toEqual(range(11, 25).map(({ seqnum }) => seqnum));
+    expect(openBelow(dir.path)).toEqual([]);
+  });
+
+  test("a stream that never ends is published at once and synced within seconds", async () => {
+    const rig = await StoreRig.open(dir.path);
+    const sync = spyOn(fs, "fdatasync");
+    const sink = rig.store.openSink("web1");
+    for (const entry of range(1, 10)) sink.add(rigEntry(entry));
+    await until(() => foundKeys(dir.path).length === 10, 1000);
+    await until(() => sync.mock.calls.length === 1, 3000);
+    sink.add(rigEntry({ seqnum: 11, fields: ["MESSAGE=one more"] }));
+    await until(() => sync.mock.calls.length === 2, 3000);
+    sync.mockRestore();
+    expect(foundKeys(dir.path).length).toBe(11);
+    sink.close();
+    await rig.close();
+  });
+
+  test("a sync that failed on its own is tried again, and complained of once", async () => {
+    const rig = await StoreRig.open(dir.path);
+    using syncs = new HeldSyncs();
+    const sink = rig.store.openSink("web1");
+    sink.add(rigEntry({ seqnum: 1, fields: ["MESSAGE=one"] }));
+    for (let i = 0; i < 2; i++) {
+      await until(() => syncs.waiting.length === 1);
+      syncs.release(Object.assign(new Error("ENOSPC: no space left"), { code: "ENOSPC" }));
+      await Bun.sleep(10);
+      expect(rig.store.fullReason).toContain("ENOSPC");
+    }
+    await until(() => syncs.waiting.length === 1);
+    syncs.release();
+    await until(() => rig.store.fullReason === undefined);
+    syncs[Symbol.dispose]();
+    sink.close();
+    await rig.close();
+    expect(log.lines.filter((line) => line.includes("ENOSPC"))).toHaveLength(1);
+  }, 15_000);
+
+  test("close() with open sinks leaves every file OFFLINE and sound", async () => {
+    const rig = await StoreRig.open(dir.path, { retention: SMALLEST_FILES });
+    for (let n = 0; n < 20; n++) {
+      const sink = rig.store.openSink(`web${n}`);
+      for (const entry of longRange(1, 100)) sink.add(rigEntry(entry));
+    }
+    const busy = rig.store.openSink("busy");
+    for (const entry of longRange(1, 3000)) busy.add(rigEntry(entry));
+    await rig.close();
+    const files = foundFiles(dir.path);
+    for (const { state, kind } of files) {
+      expect(state).toBe(kind === "active" ? FileState.offline : FileState.archived);
+    }
+    expect(files.filter(({ kind }) => kind === "active").length).toBe(21);
+    expect(damage(dir.path)).toEqual([]);
+    expect(openBelow(dir.path)).toEqual([]);
+  });
+});
+
+describe("Store, bounds", () => {
+  test("an idle sender holds no descriptor, connected or not, and goes on where it was", async () => {
+    const rig = await StoreRig.open(dir.path, {}, { idleCloseMs: 0 });
+    const sink = rig.store.openSink("web1");
+    for (let round = 0; round < 2; round++) {
+      const entries = range(round * 10 + 1, round * 10 + 10);
+      for (const entry of entries) sink.add(rigEntry(entry));
+      // Recognised in closed files, too: that must not keep them open.
+      for (const entry of range(1, 10)) sink.add(rigEntry(entry));
+      await until(() => rig.store.openFiles === 0 && openBelow(dir.path).length === 0, 4000);
+      expect(foundFiles(dir.path).map(({ state }) => state)).toEqual([FileState.offline]);
+    }
+    await sink.commit();
+    expect([sink.stored, sink.duplicates]).toEqual([20, 20]);
+    sink.close();
+    await rig.close();
+    expect(foundKeys(dir.path)).toEqual(keysOf(range(1, 20)));
+    expect(damage(dir.path)).toEqual([]);
+  });
+
+  test("entries that come while an idle file is being closed are kept", async () => {
+    const rig = await StoreRig.open(dir.path, {}, { idleCloseMs: 0 });
+    using syncs = new HeldSyncs();
+    const sink = rig.store.openSink("web1");
+    for (const entry of range(1, 10)) sink.add(rigEntry(entry));
+    await until(() => syncs.waiting.length === 1, 4000);
+    for (const entry of range(11, 20)) sink.add(rigEntry(entry));
+    const commit = sink.commit();
+    syncs.release();
+    await Bun.sleep(20);
+    syncs[Symbol.dispose]();
+    await commit;
+    sink.close();
+    expect((await rig.post(range(1, 20))).duplicates).toBe(20);
+    await rig.close();
+    expect(foundKeys(dir.path)).toEqual(keysOf(range(1, 20)));
+    expect(damage(dir.path)).toEqual([]);
+  });
+
+  test("no more files are open than may be, and no more senders are known", async () => {
+    const bounds = { openFilesMax: 3, knownSendersMax: 4 };
+    const rig = await StoreRig.open(dir.path, {}, bounds);
+    const names = Array.from({ length: 10 }, (_, n) => `web${n}`);
+    for (const name of names) await rig.post(range(1, 5), name);
+    expect(rig.store.openFiles).toBe(10);
+    await until(() => rig.store.openFiles <= 3, 3000);
+    await until(() => rig.store.knownSenders <= 4, 8000);
+    for (const name of names) {
+      expect(await rig.post(range(1, 6), name)).toEqual({ stored: 1, duplicates: 5 });
+    }
+    await rig.close();
+    expect(foundFiles(dir.path).map(({ seqnums }) => seqnums)).toEqual(
+      names.map(() => [1, 2, 3, 4, 5, 6]),
+    );
+  }, 15_000);
+
   test("recognises what is in files that are full but not completed yet", async () => {
-    using dir = new TempDir();
-    const store = openStore(dir.path);
-    await store.start();
-    const [first, second] = [store.openSink("web1"), store.openSink("web1")];
-    addAll(first);
-    expect(store.openFiles).toBe(1);
-    addAll(second);
+    const rig = await StoreRig.open(dir.path, { retention: SMALLEST_FILES });
+    const [first, second] = [rig.store.openSink("web1"), rig.store.openSink("web1")];
+    for (const sink of [first, second]) {
+      for (const entry of longRange(1, 3000)) sink.add(rigEntry(entry));
+    }
+    expect(rig.store.openFiles).toBe(1);
     expect([first.stored, first.duplicates]).toEqual([3000, 0]);
     expect([second.stored, second.duplicates]).toEqual([0, 3000]);
-    await store.close();
+    await rig.close();
+  });
+});
+
+describe("Store, retention", () => {
+  test("runs after a rotation; what is deleted is no longer counted as stored", async () => {
+    const retention = { ...SMALLEST_FILES, maxFiles: 3 };
+    const rig = await StoreRig.open(dir.path, { retention });
+    for (let from = 1; from < 8000; from += 1000) await rig.post(longRange(from, from + 999));
+    await until(() => readdirSync(dir.path).length === 3, 3000);
+    const kept = foundKeys(dir.path);
+    const { stored } = await rig.post(longRange(1, 500));
+    expect(stored).toBe(500);
+    await rig.close();
+    expect(kept.length).toBeGreaterThan(500);
+    expect(log.lines.some((line) => /info: Deleted ".*": reason=max-files/.test(line))).toBe(true);
+  });
+
+  test("runs at the start, and leaves other programs' files alone", async () => {
+    const old = await StoreRig.open(dir.path, { retention: SMALLEST_FILES });
+    await old.post(longRange(1, 4000));
+    await old.close();
+    dir.write("system.journal", "not ours");
+    const rig = await StoreRig.open(dir.path, { retention: { maxFiles: 1 } });
+    const names = readdirSync(dir.path).filter((name) => name.startsWith("remote-"));
+    expect(names.length).toBe(2);
+    expect(existsSync(join(dir.path, "system.journal"))).toBe(true);
+    await rig.close();
+  });
+});
+
+describe("Store, output", () => {
+  test("split-mode none: all senders share one file, and identity decides", async () => {
+    const output = join(dir.path, "all.journal");
+    dir.write("remote-web9.journal", "another program's");
+    const open = () => StoreRig.open(dir.path, { output, splitMode: "none" });
+    const rig = await open();
+    await rig.post(range(1, 10), "web1");
+    await rig.post(range(1, 10, "0a".repeat(16)), "web2");
+    expect(await rig.post(range(1, 10), "web3")).toEqual({ stored: 0, duplicates: 10 });
+    await rig.close();
+    const again = await open();
+    expect(await again.post(range(1, 12), "web2")).toEqual({ stored: 2, duplicates: 10 });
+    await again.close();
+    expect(foundFiles(dir.path).map(({ kind, seqnums }) => [kind, seqnums.length])).toEqual([
+      ["active", 12],
+      ["archived", 10],
+    ]);
+    expect(readdirSync(dir.path)).toContain("remote-web9.journal");
+  });
+
+  test("a directory that cannot be written to is told of before anything is taken", async () => {
+    const missing = join(dir.path, "missing");
+    expect(StoreRig.open(missing)).rejects.toMatchObject({
+      code: "E_IO",
+      message: `Cannot write to "${missing}": it needs to be a writable directory`,
+      hint: expect.stringContaining("install -d"),
+    });
+    mkdirSync(missing);
+    await (await StoreRig.open(missing)).close();
   });
 
   test("removes files whose writer was killed before they had a header", async () => {
-    using dir = new TempDir();
     const archived = `remote-web1@${"5e".repeat(16)}-0000000000000001-0006000000000000.journal`;
     const unborn = [
       dir.write("remote-web1.journal", ""),
@@ -68,12 +302,23 @@ describe("Store", () => {
       dir.write("remote-web1@web.journal", ""),
       dir.write(archived.replace("5e", "5f"), "LPKSHHRH, but not a journal".padEnd(4096)),
     ];
-    const store = openStore(dir.path);
-    await store.start();
-    addAll(store.openSink("web1"));
-    await store.close();
+    const rig = await StoreRig.open(dir.path);
+    await rig.post(longRange(1, 3000));
+    await rig.close();
     expect(statSync(unborn[0] ?? "").size).toBeGreaterThan(4096);
     expect(existsSync(unborn[1] ?? "")).toBe(false);
     expect(others.map((path) => existsSync(path))).toEqual([true, true, true]);
+  });
+
+  test("files that appear or go while it runs do no harm", async () => {
+    const rig = await StoreRig.open(dir.path, {}, { idleCloseMs: 0 });
+    await rig.post(range(1, 10));
+    await until(() => rig.store.openFiles === 0, 4000);
+    rmSync(join(dir.path, "remote-web1.journal"));
+    dir.write("remote-web2.journal", "appeared");
+    expect(await rig.post(range(1, 10))).toEqual({ stored: 10, duplicates: 0 });
+    expect(await rig.post(range(1, 10), "web2")).toEqual({ stored: 10, duplicates: 0 });
+    await rig.close();
+    expect(foundKeys(dir.path).length).toBe(20);
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Entries on their way from the parser to the store thread: many to a buffer, copied once on each side.
+ * Many entries in one buffer: on their way from the parser to the store thread, or waiting to be stored.
  * HOT: guarded by scripts/bench/run.
  *
  * An entry begins at a multiple of 8:
@@ -11,8 +11,8 @@
  *  80  i32 start, end (in the bytes) and name length of each field
  *   …  the bytes
  */
-import { ID128_SIZE } from "../../bytes/id128.ts";
-import { type Entry, newEntry } from "../../journal/entry.ts";
+import { ID128_SIZE } from "../bytes/id128.ts";
+import type { Entry } from "../journal/entry.ts";
 
 const HEAD_SIZE = 80;
 const FIELD_SIZE = 12;
@@ -73,36 +73,39 @@ export class EntryBatch {
   }
 
   /**
-   * Calls `onEntry` for each entry, valid during the call.
+   * Reads the entries one after the other into `entry`, and calls `onEntry` for each.
    * @param size bytes in use
    */
-  forEach(size: number, onEntry: (entry: Entry) => void): void {
+  forEach(size: number, entry: Entry, onEntry: (entry: Entry) => void): void {
+    for (let start = 0; start < size; start += this.#words[start >>> 2] ?? size) {
+      this.read(start, entry);
+      onEntry(entry);
+    }
+  }
+
+  /** Reads the entry that begins at `start` into `entry`, which has room for as many fields as there may be. */
+  read(start: number, entry: Entry): void {
     const words = this.#words;
     const doubles = this.#doubles;
-    for (let start = 0; start < size; ) {
-      const word = start >>> 2;
-      const double = start >>> 3;
-      const fieldCount = words[word + 1] ?? 0;
-      const entry = scratchFor(fieldCount);
-      const bytesStart = start + HEAD_SIZE + fieldCount * FIELD_SIZE;
-      entry.bytes = this.#bytes;
-      entry.fieldCount = fieldCount;
-      entry.realtimeUsec = doubles[double + 1] ?? 0;
-      entry.monotonicUsec = doubles[double + 2] ?? 0;
-      entry.seqnum = doubles[double + 3] ?? 0;
-      entry.xorHashLow = words[word + 8] ?? 0;
-      entry.xorHashHigh = words[word + 9] ?? 0;
-      entry.hasXorHash = words[word + 10] === 1;
-      copyId(this.#bytes, start + BOOT_ID, entry.bootId, 0);
-      copyId(this.#bytes, start + SEQNUM_ID, entry.seqnumId, 0);
-      let at = (start + HEAD_SIZE) >>> 2;
-      for (let i = 0; i < fieldCount; i++, at += 3) {
-        entry.fieldStart[i] = (words[at] ?? 0) + bytesStart;
-        entry.fieldEnd[i] = (words[at + 1] ?? 0) + bytesStart;
-        entry.nameLength[i] = words[at + 2] ?? 0;
-      }
-      start += words[word] ?? 0;
-      onEntry(entry);
+    const word = start >>> 2;
+    const double = start >>> 3;
+    const fieldCount = words[word + 1] ?? 0;
+    const bytesStart = start + HEAD_SIZE + fieldCount * FIELD_SIZE;
+    entry.bytes = this.#bytes;
+    entry.fieldCount = fieldCount;
+    entry.realtimeUsec = doubles[double + 1] ?? 0;
+    entry.monotonicUsec = doubles[double + 2] ?? 0;
+    entry.seqnum = doubles[double + 3] ?? 0;
+    entry.xorHashLow = words[word + 8] ?? 0;
+    entry.xorHashHigh = words[word + 9] ?? 0;
+    entry.hasXorHash = words[word + 10] === 1;
+    copyId(this.#bytes, start + BOOT_ID, entry.bootId, 0);
+    copyId(this.#bytes, start + SEQNUM_ID, entry.seqnumId, 0);
+    let at = (start + HEAD_SIZE) >>> 2;
+    for (let i = 0; i < fieldCount; i++, at += 3) {
+      entry.fieldStart[i] = (words[at] ?? 0) + bytesStart;
+      entry.fieldEnd[i] = (words[at + 1] ?? 0) + bytesStart;
+      entry.nameLength[i] = words[at + 2] ?? 0;
     }
   }
 }
@@ -113,13 +116,6 @@ export function sizeOf(entry: Entry): number {
   const span = (fieldEnd[fieldCount - 1] ?? 0) - (fieldStart[0] ?? 0);
   const size = HEAD_SIZE + fieldCount * FIELD_SIZE + span;
   return size + ((8 - (size & 7)) & 7);
-}
-
-let scratch = newEntry();
-
-function scratchFor(fieldCount: number): Entry {
-  if (fieldCount > scratch.fieldStart.length) scratch = newEntry(fieldCount);
-  return scratch;
 }
 
 function copyId(from: Uint8Array, fromOffset: number, to: Uint8Array, toOffset: number): void {
