@@ -49,7 +49,8 @@ function build(name: string, platform: readonly string[]): string {
     ...platform,
   ]);
   // The executable has them inside.
-  for (const map of [`${path}.map`, join(outdir, "store-worker.js.map")]) rmSync(map, { force: true });
+  for (const map of [`${path}.map`, join(outdir, "store-worker.js.map")])
+    rmSync(map, { force: true });
   return path;
 }
 

@@ -140,8 +140,6 @@ export const TAG_SIZE = 64;
 export const COMPACT_FILE_SIZE_MAX = 2 ** 32 - 1;
 /** Realtime and monotonic times must be below this (journal-def.h: VALID_REALTIME). */
 export const TIMESTAMP_LIMIT = 2 ** 55;
-/** Payloads from this size on are compressed where it helps (journal-file.c: DEFAULT_COMPRESS_THRESHOLD). */
-export const COMPRESS_THRESHOLD_DEFAULT = 512;
 /** Uncompressed size of a payload; journal-importer.h: DATA_SIZE_MAX. */
 export const DATA_SIZE_MAX = 768 * 1024 * 1024;
 /** journal-file.c: a chain longer than this suggests rotation. */

@@ -339,11 +339,11 @@ export class JournalWriter {
       fs.fdatasyncSync(this.#fd);
       this.#allocated = this.#arena.end;
       this.#header.state = state;
-      // The smaller arena first: the file must never be shorter than its header says.
       this.#writeHeader();
-      fs.ftruncateSync(this.#fd, this.#allocated);
-      fs.fsyncSync(this.#fd);
+      // Only with the smaller arena on disk may the file shrink: shorter than its header says it is unreadable.
+      fs.fdatasyncSync(this.#fd);
       this.#isUnsynced = false;
+      fs.ftruncateSync(this.#fd, this.#allocated);
     } catch (error) {
       throw journalIoError("close", this.#path, error);
     }

@@ -115,20 +115,17 @@ describe("JournalWriter.publish() that fails", () => {
   });
 
   test("in create() leaves no file and no page behind", () => {
-    const cache = new PageCache(0);
     const file = path.join(dir.path, "create.journal");
     for (let allowed = 0; allowed < 3; allowed++) {
+      const cache = new PageCache(0);
       const heal = failWrites(allowed);
-      const error = thrownBy(() => JournalWriter.create(file, RAW, cache));
-      heal();
-      if (error === undefined) break;
-      expect(error).toMatchObject(FULL);
+      expect(thrownBy(() => JournalWriter.create(file, RAW, cache))).toMatchObject(FULL);
       expect(fs.existsSync(file)).toBe(false);
+      // A page left behind would be written now: to the file that has the descriptor next.
+      const owner = { dirtyPages: 0, flushPages: (): void => {}, dropPage: (): void => {} };
+      for (let page = 0; page < 64; page++) cache.dirty[cache.acquire(owner, page)] = 1;
+      heal();
     }
-    fs.rmSync(file, { force: true });
-    // Another file with the same descriptor, and so many pages that all others have to go.
-    writeJournal(file, bulkyEntries(500), RAW, cache);
-    expectEntries(file, bulkyEntries(500), FileState.archived);
   });
 
   test("in create() for want of pages that another file holds leaves none behind", () => {

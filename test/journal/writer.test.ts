@@ -348,7 +348,10 @@ describe("JournalWriter.close()", () => {
     const writer = JournalWriter.create(file, OPTIONS, new PageCache());
     appendAll(writer, hostEntries(10));
     const { fdatasync } = fs;
-    const spy = spyOn(fs, "fdatasync").mockImplementation(((fd: number, done: fs.NoParamCallback) => {
+    const spy = spyOn(fs, "fdatasync").mockImplementation(((
+      fd: number,
+      done: fs.NoParamCallback,
+    ) => {
       setTimeout(() => fdatasync(fd, done), 20);
     }) as typeof fs.fdatasync);
     try {
@@ -380,7 +383,10 @@ describe("JournalWriter.sync()", () => {
   test("rejects when the disk fails, and tries again the next time", async () => {
     const writer = JournalWriter.create(nextPath(), OPTIONS, new PageCache());
     appendAll(writer, hostEntries(10));
-    const spy = spyOn(fs, "fdatasync").mockImplementation(((_fd: number, done: fs.NoParamCallback) => {
+    const spy = spyOn(fs, "fdatasync").mockImplementation(((
+      _fd: number,
+      done: fs.NoParamCallback,
+    ) => {
       done(Object.assign(new Error("EIO: i/o error"), { code: "EIO" }));
     }) as typeof fs.fdatasync);
     try {

@@ -49,7 +49,6 @@ export class IngestRig {
     return rig;
   }
 
-
   get heldBytes(): number {
     return this.#pipeline.heldBytes;
   }

@@ -50,14 +50,6 @@ export class TestAuthority {
   }
 }
 
-/** `key` and `cert` for the options of a TLS server. */
-export function readIdentity(files: CertificateFiles): { key: string; cert: string } {
-  return {
-    key: readFileSync(files.keyFile, "latin1"),
-    cert: readFileSync(files.certificateFile, "latin1"),
-  };
-}
-
 function newKey(file: string): string[] {
   return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file];
 }

@@ -17,8 +17,8 @@ export interface StoreEnvironment {
   /** This machine's id: part of the sequence ids we give out ourselves. */
   receiverId: string;
   nowUsec(): number;
-  /** A file was completed: time to look at the disk limits. */
-  onRotated(): void;
+  /** A full file was closed, so that it may be deleted: time to look at the disk limits. */
+  onArchived(): void;
   /** Something an operator should know of one file. */
   onNotice(text: string): void;
 }

@@ -198,6 +198,7 @@ export class Series {
     }
     this.#lanes = this.#lanes.filter((lane) => lane !== writer);
     this.addFile(closedFile(writer, FileState[state]));
+    if (state === "archived") this.#environment.onArchived();
   }
 
   /**
@@ -402,7 +403,7 @@ export class Series {
 
   /** Gives a full file its final name and has it completed. */
   #archive(writer: JournalWriter): void {
-    const { directory, lookups, onRotated } = this.#environment;
+    const { directory, lookups } = this.#environment;
     this.#dataMax = Math.max(this.#dataMax, writer.dataCount);
     try {
       if (writer.path === this.#activePath()) {
@@ -415,7 +416,6 @@ export class Series {
     } finally {
       // Under whatever name, what it holds has to reach the disk.
       this.#retire(writer, "archived");
-      onRotated();
     }
   }
 

@@ -98,7 +98,7 @@ export class Store implements SinkOpener, SinkOwner {
       lookups: new LookupCache(),
       fileSizeMaxBytes: this.#space.limits.maxFileSizeBytes || COMPACT_FILE_SIZE_MAX,
       fileAgeMaxUsec: retention.maxFileSec * 1e6,
-      onRotated: (): void => this.#space.want(),
+      onArchived: (): void => this.#space.want(),
       onNotice: (text): void => log.warn(text),
     };
   }
