@@ -90,9 +90,10 @@ async function serveLocked(
     await store.close();
     counters.flush();
     const { stored, duplicates } = store.status;
-    log.info(
-      `Finished stored=${stored} duplicates=${duplicates} refused=${receiver.ingest.refused}`,
-    );
+    const { refused } = receiver.ingest;
+    const summary = `Finished stored=${stored} duplicates=${duplicates} refused=${refused}`;
+    log.info(summary);
+    runtime.notify.send(`STATUS=${summary}`);
   }
 }
 

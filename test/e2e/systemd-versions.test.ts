@@ -30,7 +30,6 @@ import {
   type Compression,
   formatEnvironment,
   journalFormats,
-  journalOption,
   makeTreeJournal,
   runTreeUpload,
   startTreeGateway,
@@ -39,6 +38,7 @@ import {
   treeEntries,
   treeExport,
   treeVerify,
+  untilUploaded,
 } from "../support/tree-programs.ts";
 import { until } from "../support/until.ts";
 import {
@@ -256,9 +256,9 @@ function testJournald(tree: DebianTree): void {
         await journald.log(linesOf(round, 0, 200));
         const child = startTreeUpload(tree, { ...options, follow: true });
         try {
-          await untilSaved(state, () => lastCursor(tree, directory));
+          await untilUploaded(tree, options);
           await journald.log(linesOf(round, 200, 300));
-          await untilSaved(state, () => lastCursor(tree, directory));
+          await untilUploaded(tree, options);
         } finally {
           child.kill("SIGKILL");
           await child.exited;
@@ -310,7 +310,7 @@ function testUpload(tree: DebianTree): void {
       expect(await receiver.stop()).toBe(0);
       const [, duplicates] = /duplicates=(\d+) refused=0/.exec(receiver.log) ?? [];
       expect(Number(duplicates)).toBeGreaterThan(0);
-      expectEntries(treeEntries(tree, output), entriesOfFile(tree, journal));
+      expectEntries(treeEntries(tree, output), treeEntries(tree, journal));
     },
     LIMIT_MS,
   );
@@ -321,21 +321,16 @@ function testUpload(tree: DebianTree): void {
       const [place, output] = [newDirectory(), newDirectory()];
       const journal = join(place, "growing.journal");
       await using receiver = await startReceiver(output);
+      const state = join(place, "state");
+      const options = { pki, sender: SENDER, journal, port: receiver.port, state };
       for (const entries of [50, 100, 150]) {
         makeTreeJournal(tree, journal, sampleExport(entries));
-        const { port } = receiver;
-        await runTreeUpload(tree, {
-          pki,
-          sender: SENDER,
-          journal,
-          port,
-          state: join(place, "state"),
-        });
+        await runTreeUpload(tree, options);
       }
       expect(await receiver.stop()).toBe(0);
       // It repeats the last entry that it has an answer for.
       expect(receiver.log).toContain("stored=300 duplicates=2 refused=0");
-      expectEntries(treeEntries(tree, output), entriesOfFile(tree, journal));
+      expectEntries(treeEntries(tree, output), treeEntries(tree, journal));
     },
     LIMIT_MS,
   );
@@ -351,18 +346,18 @@ function testUpload(tree: DebianTree): void {
       const options = { pki, sender: SENDER, journal, port: receiver.port, state, follow: true };
       const child = startTreeUpload(tree, options);
       try {
-        await untilSaved(state, () => lastCursor(tree, journal));
+        await untilUploaded(tree, options);
         const value = binaryField("COREDUMP", noise(300_000));
         const stream = concat(...range(0, 5).map((index) => entryOf(index, 1, value)));
         makeTreeJournal(tree, journal, stream);
-        await untilSaved(state, () => lastCursor(tree, journal));
+        await untilUploaded(tree, options);
         expect(child.exitCode).toBe(null);
       } finally {
         child.kill("SIGKILL");
         await child.exited;
       }
       expect(await receiver.stop()).toBe(0);
-      expectEntries(treeEntries(tree, output), entriesOfFile(tree, journal));
+      expectEntries(treeEntries(tree, output), treeEntries(tree, journal));
     },
     LIMIT_MS,
   );
@@ -434,7 +429,7 @@ function testGateway(tree: DebianTree): void {
 
     /** Until all that the journal holds now is stored. */
     async function untilStored(): Promise<void> {
-      const sent = entriesOfFile(tree, journal);
+      const sent = treeEntries(tree, journal);
       const deadlineMs = performance.now() + 20_000;
       while (treeEntries(tree, output).length < sent.length && performance.now() < deadlineMs) {
         await Bun.sleep(50);
@@ -519,26 +514,8 @@ function headerOf(file: string): JournalHeader {
   return decodeHeader(bytes, bytes.length);
 }
 
-function entriesOfFile(tree: DebianTree, file: string): ExportedEntry[] {
-  return parseExport(treeExport(tree, `--file=${file}`));
-}
-
 function entriesIn(stream: Uint8Array): ExportedEntry[] {
   return parseExport(Buffer.from(stream));
-}
-
-/** Until the last entry has been acknowledged. */
-async function untilSaved(state: string, lastCursor: () => string): Promise<void> {
-  await until(
-    () => existsSync(state) && readFileSync(state, "latin1").includes(lastCursor()),
-    9000,
-  );
-}
-
-function lastCursor(tree: DebianTree, journal: string): string {
-  const cursor = parseExport(treeExport(tree, journalOption(journal), "--lines=1"))[0]?.cursor;
-  if (cursor === undefined) throw new Error(`${journal} is empty`);
-  return cursor;
 }
 
 function realtimeOf({ fields }: ExportedEntry): number {

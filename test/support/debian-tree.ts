@@ -10,8 +10,8 @@ const { AGENT_TEST_TREES = join(tmpdir(), "agent-test-trees") } = Bun.env;
 const BUILD_LIMIT_MS = 180_000;
 const RUN_LIMIT_MS = 60_000;
 
-/** The last four are loaded when they are needed, and nothing depends on them. */
 const PACKAGES = ["systemd", "systemd-journal-remote", "libsystemd-shared", "libsystemd0"];
+/** Loaded when they are needed: newer packages do not depend on them. */
 const LIBRARIES = ["libzstd1", "liblzma5", "liblz4-1", "zlib1g"];
 
 /** Without this, packages of releases before Debian 13 would bring a /lib beside /usr/lib. */
@@ -43,8 +43,8 @@ export const TREE_MACHINE_ID = "0123456789abcdef0123456789abcdef";
 
 /**
  * TREE VISIBLE RUN COMMAND...: becomes the command, in a root of its own that is made of TREE/usr
- * and the directory VISIBLE; its /run is RUN, if that is not "". To be run in a mount namespace of its own, with which all of it ends,
- * however the command does.
+ * and the directory VISIBLE; its /run is RUN, if that is not "". To be run in a mount namespace of
+ * its own: all of it ends with the command, however that ends.
  */
 const ENTER = `set -e
 tree=$1 visible=$2 run=$3
@@ -65,7 +65,7 @@ exec chroot . "$@"`;
 
 export interface TreeOptions {
   env?: Readonly<Record<string, string>>;
-  /** A temporary directory that is to be its /run, e.g. with configuration in systemd/; default: an empty one. */
+  /** A temporary directory that is to be its /run, for configuration and sockets; default: an empty one. */
   runDir?: string;
 }
 

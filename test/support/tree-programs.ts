@@ -1,5 +1,5 @@
 /** systemd's journal programs of a {@link DebianTree}, as the tests start them. */
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DebianTree, TREE_MACHINE_ID } from "./debian-tree.ts";
 import type { JournalVariant } from "./journal-tools.ts";
@@ -53,19 +53,18 @@ export function makeTreeJournal(
   rmSync(input);
 }
 
-/** The option by which its programs take a journal file, or a directory of them. */
-export function journalOption(path: string): string {
-  return `--${statSync(path).isDirectory() ? "directory" : "file"}=${path}`;
-}
-
 /** Output of its `journalctl -o export` with these options, e.g. "--directory=…". */
 export function treeExport(tree: DebianTree, ...options: string[]): Buffer {
   return tree.run(["journalctl", "--quiet", "--output=export", ...options]);
 }
 
-/** Entries of every file by itself: in a directory, journalctl would hide what is there twice. */
-export function treeEntries(tree: DebianTree, directory: string): ExportedEntry[] {
-  return journalFiles(directory).flatMap((file) => parseExport(treeExport(tree, `--file=${file}`)));
+/**
+ * Entries of a journal file, or of every file of a directory by itself: of all together, journalctl
+ * would hide what is there twice.
+ */
+export function treeEntries(tree: DebianTree, path: string): ExportedEntry[] {
+  const files = isDirectory(path) ? journalFiles(path) : [path];
+  return files.flatMap((file) => parseExport(treeExport(tree, `--file=${file}`)));
 }
 
 /** Throws unless its journalctl finds the file sound. */
@@ -106,6 +105,24 @@ export async function runTreeUpload(tree: DebianTree, options: UploadOptions): P
   const child = startTreeUpload(tree, options);
   const stderr = await new Response(child.stderr).text();
   if ((await child.exited) !== 0) throw new Error(`systemd-journal-upload: ${stderr}`);
+}
+
+/** Resolves when the last entry has been acknowledged. */
+export async function untilUploaded(tree: DebianTree, options: UploadOptions): Promise<void> {
+  const { journal, state } = options;
+  // Looked up each time: journald may add one of its own.
+  const lastCursor = () =>
+    parseExport(treeExport(tree, journalOption(journal), "--lines=1"))[0]?.cursor ?? "none";
+  const isUploaded = () => readFileSync(state, "latin1").includes(lastCursor());
+  await until(() => existsSync(state) && isUploaded(), 10_000);
+}
+
+function journalOption(path: string): string {
+  return `--${isDirectory(path) ? "directory" : "file"}=${path}`;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path).isDirectory();
 }
 
 /** Its systemd-journal-gatewayd at a port of loopback. @param pki of the server; none = HTTP. */
