@@ -29,11 +29,10 @@ interface ArrayPart {
   first: number;
 }
 
-/** What a window needs of a file it shows a piece of. */
+/** A file as it was at a refresh: what a window has of it is good until the next one. */
 interface WindowFile {
   readonly path: string;
   readonly fd: number;
-  /** At the last refresh. */
   readonly size: number;
 }
 
@@ -71,7 +70,6 @@ export class SeqnumLookup {
     let count: number;
     try {
       count = fs.readSync(fd, head, 0, HEADER_SIZE, 0);
-      this.#forget();
       this.#file = { path, fd, size: fs.fstatSync(fd).size };
     } catch (error) {
       throw journalIoError("read", path, error);
@@ -114,13 +112,7 @@ export class SeqnumLookup {
   }
 
   close(): void {
-    this.#forget();
     fs.closeSync(this.#file.fd);
-  }
-
-  #forget(): void {
-    itemWindow.forget(this.#file);
-    entryWindow.forget(this.#file);
   }
 
   #readChain(firstOffset: number, entries: number): ArrayPart[] {
@@ -189,11 +181,6 @@ class Window {
     const at = this.#at(file, offset, bytes.length);
     for (let i = 0; i < bytes.length; i++) if (this.#bytes[at + i] !== bytes[i]) return false;
     return true;
-  }
-
-  /** The file has changed, or its descriptor is about to be another's. */
-  forget(file: WindowFile): void {
-    if (this.#file === file) this.#file = undefined;
   }
 
   #at(file: WindowFile, offset: number, size: number): number {

@@ -121,6 +121,9 @@ describe("JournalWriter", () => {
       }
       writer.publish();
       expectEntries(file, entries);
+      using patient = new Patient(file);
+      const declared = HEADER_SIZE + patient.readUint64(HEADER.arenaSize);
+      expect(declared).toBeLessThanOrEqual(COMPACT_FILE_SIZE_MAX);
       writer.close("archived");
       const { size } = fs.statSync(file);
       expect(size).toBeLessThan(4 * GIB);

@@ -1,5 +1,5 @@
 /** What a full disk does to files that are being written. */
-import { afterAll, describe, expect, spyOn, test } from "bun:test";
+import { afterAll, afterEach, describe, expect, mock, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { AgentError } from "../../src/errors.ts";
@@ -25,6 +25,7 @@ import { TempDir } from "../support/temp-dir.ts";
 const RAW = { ...OPTIONS, compressThresholdBytes: undefined };
 const dir = new TempDir();
 afterAll(() => dir[Symbol.dispose]());
+afterEach(() => void mock.restore());
 
 /** Entries of about two kilobytes each. */
 function bulkyEntries(count: number, firstSeqnum = 1): PlainEntry[] {

@@ -158,7 +158,7 @@ describe("IngestPipeline", () => {
     const second = rig.open();
     rig.sink.commitError = full;
     await second.push(sampleEntry(0));
-    expect(second.end()).rejects.toBe(full);
+    await expect(second.end()).rejects.toBe(full);
     for (const encoding of WIRE_ENCODINGS) {
       const stream = rig.open(encoding);
       const garbage = async () => {

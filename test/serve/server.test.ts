@@ -7,6 +7,7 @@ import { serve } from "../../src/serve/server.ts";
 import { DEFAULT_LIMITS, type ServeSettings } from "../../src/serve/settings.ts";
 import { CapturedLog } from "../support/captured-log.ts";
 import { concat, sampleEntry } from "../support/export-stream.ts";
+import { freePort } from "../support/receiver.ts";
 import { damage, foundFiles, NO_RETENTION } from "../support/store-rig.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
@@ -63,6 +64,10 @@ function run(settings: Partial<ServeSettings>): Promise<number> {
   });
 }
 
+async function freeAddress(): Promise<string> {
+  return `127.0.0.1:${await freePort()}`;
+}
+
 function exportFile(name: string, ...parts: (string | Uint8Array)[]): string {
   return dir.write(name, concat(...parts));
 }
@@ -92,11 +97,11 @@ describe("serve() with files", () => {
   });
 
   test.each([
-    ["cut in the middle of an entry", () => exportFile("cut", entries(0, 5), "MESSAGE=no end")],
-    ["not an export stream", () => exportFile("bad", "nothing of the kind\n".repeat(50))],
-  ])("ends with %s: a failure, what is whole is stored", async (_, make) => {
-    const status = await run({ files: [make()] });
-    expect(status).toBe(ExitStatus.data);
+    ["a file cut in the middle of an entry", [entries(0, 5), "MESSAGE=no end"], [5]],
+    ["a file that is no export stream", ["nothing of the kind\n".repeat(50)], []],
+  ])("ends with a failure for %s; what is whole is stored", async (_, parts, stored) => {
+    expect(await run({ files: [exportFile("file", ...parts)] })).toBe(ExitStatus.data);
+    expect(foundFiles(output).map(({ seqnums }) => seqnums.length)).toEqual(stored);
   });
 
   test("ends with a failure for a file that is not there, after the others", async () => {
@@ -108,7 +113,7 @@ describe("serve() with files", () => {
 
 describe("serve() with listeners", () => {
   test("READY once it listens, STATUS with the counts, STOPPING, and 0 when it is told to stop", async () => {
-    const running = run({ listenHttp: ["127.0.0.1:0"] });
+    const running = run({ listenHttp: [await freeAddress()] });
     const address = await listening();
     expect(sent[0]).toEqual(["READY=1", expect.stringMatching(/^STATUS=0 connections, 0 entries/)]);
     expect(isHealthy?.()).toBe(true);
@@ -126,9 +131,11 @@ describe("serve() with listeners", () => {
   });
 
   test("a second one on the same output is refused, and another output is not", async () => {
-    const running = run({ listenHttp: ["127.0.0.1:0"] });
+    const running = run({ listenHttp: [await freeAddress()] });
     await listening();
-    expect(run({ listenHttp: ["127.0.0.1:0"] })).rejects.toMatchObject({ code: "E_CONFIG" });
+    await expect(run({ listenHttp: [await freeAddress()] })).rejects.toMatchObject({
+      code: "E_CONFIG",
+    });
     const other = join(dir.path, "other");
     mkdirSync(other);
     expect(await run({ output: other, files: [exportFile("good", entries(0, 3))] })).toBe(0);
@@ -138,14 +145,16 @@ describe("serve() with listeners", () => {
   });
 
   test("an address that is taken, an output that is not there: it throws and leaves nothing open", async () => {
-    const running = run({ listenHttp: ["127.0.0.1:0"] });
+    const running = run({ listenHttp: [await freeAddress()] });
     const address = await listening();
     const other = join(dir.path, "other");
     mkdirSync(other);
-    expect(run({ output: other, listenHttp: [address] })).rejects.toMatchObject({
+    await expect(run({ output: other, listenHttp: [address] })).rejects.toMatchObject({
       name: "AgentError",
     });
-    expect(run({ output: join(dir.path, "missing") })).rejects.toMatchObject({ code: "E_IO" });
+    await expect(run({ output: join(dir.path, "missing") })).rejects.toMatchObject({
+      code: "E_IO",
+    });
     stop.abort();
     expect(await running).toBe(0);
     expect(sent.filter(([first]) => first === "READY=1")).toHaveLength(1);
@@ -153,7 +162,7 @@ describe("serve() with listeners", () => {
   });
 
   test("a file of the sender that disappears: 500, then 202 for the same entries", async () => {
-    const running = run({ listenHttp: ["127.0.0.1:0"] });
+    const running = run({ listenHttp: [await freeAddress()] });
     const address = await listening();
     expect((await post(address, entries(0, 10))).status).toBe(202);
     rmSync(join(output, foundFiles(output)[0]?.name ?? ""));

@@ -12,7 +12,7 @@ import { JournalImage } from "./journal-image.ts";
 import { problemsOf } from "./journal-samples.ts";
 import { TempDir } from "./temp-dir.ts";
 
-const NO_RETENTION: RetentionSettings = {
+export const NO_RETENTION: RetentionSettings = {
   maxUseBytes: 0,
   keepFreeBytes: 0,
   maxFileSizeBytes: undefined,

@@ -172,7 +172,7 @@ describe("StoreThread", () => {
     expect(String(failure)).toContain(`${output}/remote-web2.journal`);
     expect(() => sink.add(rigEntry({ seqnum: 99, fields: ["A=1"] }))).toThrow();
     expect(() => sink.ready()).toThrow();
-    expect(sink.commit()).rejects.toBe(failure);
+    await expect(sink.commit()).rejects.toBe(failure);
     sink.close();
     renameSync(`${output}-away`, output);
     expect((await post(thread, range(1, 10), "web2")).stored).toBe(10);
@@ -193,7 +193,7 @@ describe("StoreThread", () => {
         return true;
       }
     });
-    expect(sink.commit()).rejects.toMatchObject({ code: "E_IO" });
+    await expect(sink.commit()).rejects.toMatchObject({ code: "E_IO" });
     sink.close();
     mkdirSync(output);
   });
@@ -211,7 +211,7 @@ describe("StoreThread", () => {
 
   test("a store that cannot be opened: the error of the store, and no thread is left", async () => {
     rmSync(output, { recursive: true });
-    expect(start()).rejects.toMatchObject({
+    await expect(start()).rejects.toMatchObject({
       name: "AgentError",
       code: "E_IO",
       message: `Cannot write to "${output}": it needs to be a writable directory`,
@@ -234,7 +234,7 @@ describe("StoreThread", () => {
     await commit;
     const late = thread.openSink("web2");
     expect(() => late.add(rigEntry({ seqnum: 1, fields: ["A=1"] }))).toThrow("the store failed");
-    expect(late.commit()).rejects.toMatchObject({ code: "E_IO" });
+    await expect(late.commit()).rejects.toMatchObject({ code: "E_IO" });
     expect(await thread.lastCursor("web1")).toBeUndefined();
     late.close();
     sink.close();

@@ -268,7 +268,7 @@ describe("SenderJournal, files that somebody meddles with", () => {
       await rig.post(range(1, 100));
       meddle();
       const failure = rig.post(range(101, 200));
-      expect(failure).rejects.toMatchObject({ name: "AgentError", code: "E_IO" });
+      await expect(failure).rejects.toMatchObject({ name: "AgentError", code: "E_IO" });
       await failure.catch(() => undefined);
       expect(await rig.post(range(101, 200))).toEqual({ stored: 100, duplicates: 0 });
       expect(await rig.post(range(101, 200))).toEqual({ stored: 0, duplicates: 100 });
@@ -289,7 +289,7 @@ describe("SenderJournal, files that somebody meddles with", () => {
     for (const { name, kind } of foundFiles(dir.path)) {
       if (kind === "archived") rmSync(join(dir.path, name));
     }
-    expect(sink.commit()).rejects.toMatchObject({ code: "E_IO" });
+    await expect(sink.commit()).rejects.toMatchObject({ code: "E_IO" });
     await sink.commit().catch(() => undefined);
     sink.close();
     expect((await rig.post(longRange(1, 3000))).stored).toBeGreaterThan(500);
@@ -321,7 +321,7 @@ describe("SenderJournal, files that somebody meddles with", () => {
     renameSync(output, `${output}-away`);
     for (const entries of [range(11, 20), range(11, 20)]) {
       const failure = rig.post(entries);
-      expect(failure).rejects.toMatchObject({ name: "AgentError", code: "E_IO" });
+      await expect(failure).rejects.toMatchObject({ name: "AgentError", code: "E_IO" });
       await failure.catch(() => undefined);
     }
     renameSync(`${output}-away`, output);

@@ -282,7 +282,7 @@ describe("Store, output", () => {
 
   test("a directory that cannot be written to is told of before anything is taken", async () => {
     const missing = join(dir.path, "missing");
-    expect(StoreRig.open(missing)).rejects.toMatchObject({
+    await expect(StoreRig.open(missing)).rejects.toMatchObject({
       code: "E_IO",
       message: `Cannot write to "${missing}": it needs to be a writable directory`,
       hint: expect.stringContaining("install -d"),
