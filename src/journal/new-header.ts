@@ -65,7 +65,7 @@ export function newHeader(options: CreateJournalOptions): JournalHeader {
 }
 
 /**
- * @throws AgentError E_JOURNAL_UNSUPPORTED unless this program made the file and closed it for now,
+ * @throws AgentError E_JOURNAL_UNSUPPORTED unless this program made the file and left it to be continued,
  * E_JOURNAL_CORRUPT when appending would cut off what is in it
  */
 export function requireAppendable(

@@ -35,7 +35,7 @@ import {
 /** Files of one series open for writing at once. */
 const LANES_MAX = 4;
 
-/** How a file ends: full and never written to again, or closed for now. */
+/** How a file ends: full and never written to again, or to be continued. */
 export type EndState = "archived" | "offline";
 
 /** What a series needs of the sender it belongs to. */
@@ -47,7 +47,7 @@ export interface SeriesOwner {
   laneOpened(series: Series): void;
   /** The writer takes no more entries; it is synced and closed in the background. */
   retire(writer: JournalWriter, state: EndState): void;
-  /** Takes back a writer that was to be closed for now; false when it is too late. */
+  /** Takes back a writer whose file was to be continued later; false when it is too late. */
   reclaim(writer: JournalWriter): boolean;
   /** A writer was given up with entries that may not be on disk: whoever added them must be told. */
   lost(code: "E_NO_SPACE" | "E_IO"): void;
