@@ -15,12 +15,18 @@ import {
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { verifyJournalFile } from "../src/journal/verify.ts";
-import { type Identity, ThrowawayAuthority } from "./throwaway-certificates.ts";
+import { ThrowawayAuthority } from "./throwaway-certificates.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const AGENT = join(ROOT, "dist/agent");
 const EXPORT = join(ROOT, "test/fixtures/web1-boot.export");
 const SENDER = "web1";
+
+/** Not this machine's configuration, should it have one. */
+const ENVIRONMENT = {
+  SYSTEMD_JOURNAL_REMOTE_CONFIG_FILE: "/dev/null",
+  SYSTEMD_JOURNAL_UPLOAD_CONFIG_FILE: "/dev/null",
+};
 
 const STEP_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 10_000;
@@ -34,12 +40,6 @@ interface Receiver {
   log: string[];
   /** Resolves at the end of its log. */
   logEnd: Promise<void>;
-}
-
-interface Certificates {
-  authority: string;
-  sender: Identity;
-  stranger: Identity;
 }
 
 const interruption = new AbortController();
@@ -71,42 +71,42 @@ try {
 
 async function runDemo(): Promise<void> {
   const startMs = performance.now();
-  const sent = readFileSync(EXPORT);
-  const cursors = cursorsIn(sent);
+  const cursors = cursorsIn(readFileSync(EXPORT));
   console.log("One sender, one receiver, mutual TLS; everything stays on this machine.");
 
   heading("1. Build the program");
   await build();
 
   heading("2. Make throw-away certificates");
-  const certificates = await makeCertificates();
+  await makeCertificates();
 
-  heading("3. Start the receiver");
+  heading(`3. Make the journal of a boot of "${SENDER}", as systemd-journald would have left it`);
+  await makeJournal(cursors.length);
+
+  heading("4. Start the receiver");
   const receiver = await startReceiver();
 
-  heading(`4. Send it the journal of a boot of "${SENDER}": ${cursors.length} entries`);
-  const { authority, sender, stranger } = certificates;
-  await post(receiver, sent, { as: `"${SENDER}"`, identity: sender, authority, status: 202 });
+  heading(`5. Send it the journal of "${SENDER}"`);
+  await upload(receiver, { as: SENDER, status: 0, says: `acknowledged=${cursors.length}` });
 
-  heading("5. Look at what it stored");
+  heading("6. Look at what it stored");
   showFiles();
   await showEntries();
   await checkCursors(cursors);
 
-  heading("6. Send the same once more, as a sender does that was cut off before the answer");
-  await post(receiver, sent, { as: `"${SENDER}"`, identity: sender, authority, status: 202 });
+  heading("7. Send again: what was acknowledged is not repeated");
+  await upload(receiver, { as: SENDER, status: 0, says: "acknowledged=0" });
+
+  heading("8. Lose the sender's state, and send everything once more");
+  rmSync(join(directory, "state"));
+  await upload(receiver, { as: SENDER, status: 0, says: `acknowledged=${cursors.length}` });
   await checkCursors(cursors);
 
-  heading("7. Try without a certificate, and with one of another authority");
-  await post(receiver, sent, { as: "somebody", identity: undefined, authority, status: 401 });
-  await post(receiver, sent, {
-    as: `other "${SENDER}"`,
-    identity: stranger,
-    authority,
-    status: 401,
-  });
+  heading("9. Try without a certificate, and with one of another authority");
+  await upload(receiver, { as: undefined, status: 69, says: "status 401" });
+  await upload(receiver, { as: "stranger", status: 69, says: "status 401" });
 
-  heading("8. Stop it, and check the files it leaves");
+  heading("10. Stop the receiver, and check the files it leaves");
   await stopReceiver(receiver, cursors.length);
   checkFiles(cursors.length);
 
@@ -114,7 +114,7 @@ async function runDemo(): Promise<void> {
   console.log(
     `\nDone in ${seconds} s, every step was checked. The demo's files are removed again;`,
   );
-  console.log("the program is dist/agent: try `dist/agent serve --help`.");
+  console.log("the program is dist/agent: try `dist/agent upload --help`.");
 }
 
 async function build(): Promise<void> {
@@ -126,26 +126,36 @@ async function build(): Promise<void> {
   console.log(`   dist/agent, ${mebibytes} MiB: ${version.stdout.trim().split("\n")[0]}`);
 }
 
-async function makeCertificates(): Promise<Certificates> {
+async function makeCertificates(): Promise<void> {
   const authority = await ThrowawayAuthority.create("Demo authority");
+  const foreign = await ThrowawayAuthority.create("Somebody else's authority");
   const server = await authority.issue({
     commonName: "journal.example.net",
     usage: "server",
     alternativeNames: [{ type: "ip", value: "127.0.0.1" }],
   });
   const sender = await authority.issue({ commonName: SENDER, usage: "client" });
-  const foreign = await ThrowawayAuthority.create("Somebody else's authority");
   const stranger = await foreign.issue({ commonName: SENDER, usage: "client" });
-  const write = (name: string, content: string): void => {
-    writeFileSync(join(directory, name), content, { mode: 0o600 });
-  };
-  write("ca.pem", authority.certificate);
-  write("server.pem", server.certificate);
-  write("server.key", server.key);
-  console.log("   ca.pem      the authority whose certificates may send");
-  console.log("   server.pem  the receiver, signed by it, for 127.0.0.1");
-  console.log(`   (memory)    the sender "${SENDER}", signed by it`);
-  return { authority: authority.certificate, sender, stranger };
+  writeFileSync(join(directory, "ca.pem"), authority.certificate);
+  for (const [name, identity] of Object.entries({ server, [SENDER]: sender, stranger })) {
+    writeFileSync(join(directory, `${name}.pem`), identity.certificate);
+    writeFileSync(join(directory, `${name}.key`), identity.key, { mode: 0o600 });
+  }
+  console.log("   ca.pem        the authority that both sides trust");
+  console.log("   server.pem    the receiver, signed by it, for 127.0.0.1");
+  console.log(`   ${SENDER}.pem      the sender "${SENDER}", signed by it`);
+  console.log(`   stranger.pem  "${SENDER}" too, but signed by somebody else's authority`);
+}
+
+/** By importing an export stream: there may be no journald here. */
+async function makeJournal(entries: number): Promise<void> {
+  mkdirSync(join(directory, SENDER));
+  const file = `${SENDER}/system.journal`;
+  show(`agent serve --output=${file} web1-boot.export`);
+  const command = [AGENT, "serve", `--output=${file}`, "--keep-free=1M", EXPORT];
+  const { stderr, status } = await run(command, directory, ENVIRONMENT);
+  check(status === 0, `it ended with status ${status}\n${stderr}`);
+  console.log(`   ${file}: ${entries} entries`);
 }
 
 /** Resolves when it listens. */
@@ -164,8 +174,7 @@ async function startReceiver(): Promise<Receiver> {
   console.log(`       ${args.slice(4).join(" ")}`);
   const child = Bun.spawn([AGENT, ...args], {
     cwd: directory,
-    // Not this machine's configuration, should it have one.
-    env: { SYSTEMD_JOURNAL_REMOTE_CONFIG_FILE: "/dev/null" },
+    env: ENVIRONMENT,
     stdin: "ignore",
     stdout: "ignore",
     stderr: "pipe",
@@ -184,7 +193,7 @@ async function startReceiver(): Promise<Receiver> {
   }, listening.reject);
   const address = await inTime(listening.promise);
   console.log(`   ${log.at(-1)}`);
-  return { process: child, url: `https://${address}/upload`, log, logEnd };
+  return { process: child, url: `https://${address}`, log, logEnd };
 }
 
 /** The program takes real ports only; nobody else is likely to take this one in between. */
@@ -195,35 +204,28 @@ function freePort(): number {
   return port;
 }
 
-interface PostOptions {
-  /** For the reader. */
-  as: string;
-  /** The sender's certificate; undefined = none. */
-  identity: Identity | undefined;
-  /** The authority of the receiver's certificate, PEM. */
-  authority: string;
-  /** What the answer must be. */
+interface UploadOptions {
+  /** Whose certificate is shown; undefined = none. */
+  as: string | undefined;
+  /** How it has to end, and what it has to say. */
   status: number;
+  says: string;
 }
 
-async function post(receiver: Receiver, body: Buffer, options: PostOptions): Promise<void> {
-  const { as, identity, authority, status } = options;
-  const response = await inTime(
-    fetch(receiver.url, {
-      method: "POST",
-      headers: { "Content-Type": "application/vnd.fdo.journal" },
-      body,
-      tls: {
-        ca: authority,
-        ...(identity === undefined ? {} : { cert: identity.certificate, key: identity.key }),
-      },
-      keepalive: false,
-      signal: interruption.signal,
-    }),
-  );
-  const text = (await inTime(response.text())).trim();
-  console.log(`   ${as}: POST ${receiver.url}: ${response.status} ${text}`);
-  check(response.status === status, `the answer was ${response.status}, need ${status}`);
+async function upload(receiver: Receiver, { as, status, says }: UploadOptions): Promise<void> {
+  const identity =
+    as === undefined ? ["--key=-", "--cert=-"] : [`--key=${as}.key`, `--cert=${as}.pem`];
+  const shown = [`--url=${receiver.url}`, "--trust=ca.pem", ...identity];
+  const more = [`--directory=${SENDER}`, "--save-state=state", "--follow=no"];
+  // Those who are refused would otherwise try for ever.
+  const args = status === 0 ? more : ["--directory=web1", "--follow=no", "--retry=1"];
+  show(`agent upload ${shown.join(" ")} \\`);
+  console.log(`       ${args.join(" ")}`);
+  const command = [AGENT, "upload", ...shown, ...args];
+  const result = await run(command, directory, ENVIRONMENT);
+  for (const line of result.stderr.trimEnd().split("\n")) console.log(`   ${line}`);
+  check(result.status === status, `it ended with status ${result.status}, need ${status}`);
+  check(result.stderr.includes(says), `it should say "${says}"`);
 }
 
 function showFiles(): void {
@@ -312,9 +314,14 @@ interface RunResult {
 }
 
 /** A command in a process group of its own, which ends with the demo. */
-async function run(command: string[], cwd: string): Promise<RunResult> {
+async function run(
+  command: string[],
+  cwd: string,
+  env: Record<string, string | undefined> = Bun.env,
+): Promise<RunResult> {
   const child = Bun.spawn(command, {
     cwd,
+    env,
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

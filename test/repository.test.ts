@@ -3,7 +3,11 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
-import { formatOptionTables, optionTablesIn } from "../scripts/readme-options.ts";
+import {
+  COMMANDS_WITH_OPTIONS,
+  formatOptionTables,
+  optionTablesIn,
+} from "../scripts/readme-options.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const FILE_LINES_MAX = 500;
@@ -72,10 +76,10 @@ describe("files", () => {
   });
 });
 
-test("the README's tables of options are the program's", () => {
+test.each(COMMANDS_WITH_OPTIONS)("the README's tables of %s are the program's", (command) => {
   const readme = read("README.md");
   // When this fails: npx bun scripts/readme-options.ts
-  expect(optionTablesIn(readme)).toBe(formatOptionTables());
+  expect(optionTablesIn(readme, command)).toBe(formatOptionTables(command));
 });
 
 function read(file: string): string {

@@ -8,28 +8,32 @@
  * The stream is real logs repeated to `--size` megabytes (test/support/scaled-stream.ts). The programs
  * take turns, and the medians of all rounds are compared. Exit status 1: a bar was missed.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { readStoredFile } from "../../src/serve/store/stored-file.ts";
 import { diskUse } from "../../test/support/process-usage.ts";
 import { freePort, ReceiverProcess } from "../../test/support/receiver-process.ts";
 import { ScaledStream } from "../../test/support/scaled-stream.ts";
 import { TempDir } from "../../test/support/temp-dir.ts";
-import { ThrowawayAuthority } from "../throwaway-certificates.ts";
+import {
+  Bars,
+  countEntries,
+  curl,
+  mb,
+  median,
+  type Program,
+  ROOT,
+  readSource,
+  STOCK_REMOTE,
+  startReceiver,
+  WARM_UP_SEQNUM_ID,
+  writeCertificates,
+} from "./rig.ts";
 
-const ROOT = join(import.meta.dir, "../..");
-const STOCK = "/lib/systemd/systemd-journal-remote";
-const SHARED_DATA = join(ROOT, "../shared/data");
-const FIXTURE = join(ROOT, "test/fixtures/web1-boot.export");
-/** Entries of the warm-up are others than those of the stream. */
-const WARM_UP_SEQNUM_ID = "11111111111111111111111111111111";
-const JOURNAL = "application/vnd.fdo.journal";
 /** What must hold: entries/s as a multiple of stock's, and memory. */
 const BARS = { file: 4, https: 3, peakRssMb: 200 };
 
 type Path = "file" | "https";
-type Program = "stock" | "agent";
 
 interface Measurement {
   seconds: number;
@@ -51,7 +55,7 @@ const { values: options } = parseArgs({
 
 using work = new TempDir();
 const at = (name: string): string => join(work.path, name);
-const source = readSource();
+const source = readSource(work.path, options.input);
 const stream = new ScaledStream(source.bytes).writeFile(
   at("stream.export"),
   Number(options.size) * 1e6,
@@ -63,9 +67,9 @@ const warmUp = new ScaledStream(source.bytes, WARM_UP_SEQNUM_ID).writeFile(
   at("warm-up.export"),
   Number(options["warm-up"]) * 1e6,
 );
-await writeCertificates();
+await writeCertificates(work.path);
 const paths = (["file", "https"] as const).filter((path) => (options.only ?? path) === path);
-const programs: Program[] = existsSync(STOCK) ? ["stock", "agent"] : ["agent"];
+const programs: Program[] = existsSync(STOCK_REMOTE) ? ["stock", "agent"] : ["agent"];
 const results = new Map<string, Measurement[]>();
 for (let round = 1; round <= Number(options.rounds); round++) {
   for (const path of paths) {
@@ -78,37 +82,7 @@ for (let round = 1; round <= Number(options.rounds); round++) {
   }
 }
 printTable();
-process.exitCode = printBars() ? 0 : 1;
-
-function readSource(): { name: string; bytes: Uint8Array } {
-  if (options.input !== undefined) {
-    return { name: options.input, bytes: readFileSync(options.input) };
-  }
-  const names = existsSync(SHARED_DATA) ? readdirSync(SHARED_DATA) : [];
-  const name = names.find((file) => /^system@.*\.journal~?\.zst$/.test(file));
-  if (name === undefined || Bun.which("journalctl") === null) {
-    return { name: FIXTURE, bytes: readFileSync(FIXTURE) };
-  }
-  const journal = at("source.journal");
-  writeFileSync(journal, Bun.zstdDecompressSync(readFileSync(join(SHARED_DATA, name))));
-  const run = Bun.spawnSync(["journalctl", "-q", "-o", "export", "--file", journal]);
-  return { name, bytes: run.stdout };
-}
-
-async function writeCertificates(): Promise<void> {
-  const authority = await ThrowawayAuthority.create("bench");
-  writeFileSync(at("ca.pem"), authority.certificate);
-  const address = [{ type: "ip", value: "127.0.0.1" }] as const;
-  for (const usage of ["server", "client"] as const) {
-    const identity = await authority.issue({
-      commonName: usage,
-      usage,
-      ...(usage === "server" ? { alternativeNames: address } : {}),
-    });
-    writeFileSync(at(`${usage}.pem`), identity.certificate);
-    writeFileSync(at(`${usage}.key`), identity.key);
-  }
-}
+printBars();
 
 async function measure(path: Path, program: Program): Promise<Measurement> {
   const output = at("output");
@@ -144,7 +118,7 @@ async function importFile(program: Program, output: string): Promise<Run> {
   const files = [`--output=${target}`, at("stream.export")];
   const startMs = performance.now();
   const receiver = new ReceiverProcess(
-    program === "stock" ? [STOCK, ...files] : [options.agent, "serve", ...files],
+    program === "stock" ? [STOCK_REMOTE, ...files] : [options.agent, "serve", ...files],
   );
   const status = await receiver.ended();
   const seconds = (performance.now() - startMs) / 1000;
@@ -155,59 +129,29 @@ async function importFile(program: Program, output: string): Promise<Run> {
 /** From the start of curl to its end; CPU and memory are of the whole life of the receiver. */
 async function post(program: Program, output: string): Promise<Run> {
   const port = await freePort();
-  const listen = [
-    `--listen-https=127.0.0.1:${port}`,
-    `--output=${output}`,
-    `--key=${at("server.key")}`,
-    `--cert=${at("server.pem")}`,
-  ];
-  const receiver = new ReceiverProcess(
-    program === "stock"
-      ? [STOCK, ...listen]
-      : [options.agent, "serve", ...listen, `--trust=${at("ca.pem")}`],
-  );
-  await receiver.listening(port);
+  const folder = work.path;
+  const receiver = await startReceiver(program, { agent: options.agent, folder, output, port });
   const url = `https://127.0.0.1:${port}/upload`;
-  if (warmUp.entries > 0) await curl(url, "warm-up.export");
+  if (warmUp.entries > 0) await curl(folder, url, "warm-up.export");
   Bun.spawnSync(["sync", "-f", work.path]);
   const startMs = performance.now();
-  const status = await curl(url, "stream.export");
+  const status = await curl(folder, url, "stream.export");
   const seconds = (performance.now() - startMs) / 1000;
   await receiver.stop();
   if (status !== "202") throw new Error(`${program} answered ${status}\n${receiver.log}`);
   return { receiver, seconds };
 }
 
-/** @returns the status of the answer. */
-async function curl(url: string, file: string): Promise<string> {
-  const identity = ["--cacert", at("ca.pem"), "--cert", at("client.pem")];
-  const request = ["-T", at(file), "-X", "POST", "-H", `Content-Type: ${JOURNAL}`];
-  const quiet = ["-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}"];
-  const command = ["curl", ...quiet, ...identity, "--key", at("client.key"), ...request, url];
-  const run = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
-  const status = await new Response(run.stdout).text();
-  await run.exited;
-  return status;
-}
-
-function countEntries(output: string): number {
-  const files = readdirSync(output).map((name) => readStoredFile(join(output, name)));
-  return files.reduce((sum, file) => sum + (file?.entries ?? 0), 0);
-}
-
 function medianOf(path: Path, program: Program): Measurement | undefined {
   const all = results.get(`${path} ${program}`);
   if (all === undefined) return undefined;
-  const median = (key: keyof Measurement): number => {
-    const sorted = all.map((one) => one[key]).sort((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)] ?? 0;
-  };
+  const medianBy = (key: keyof Measurement): number => median(all.map((one) => one[key]));
   return {
-    seconds: median("seconds"),
-    cpuSeconds: median("cpuSeconds"),
+    seconds: medianBy("seconds"),
+    cpuSeconds: medianBy("cpuSeconds"),
     // A bound on memory has to hold every time.
     peakRss: Math.max(...all.map((one) => one.peakRss)),
-    diskBytes: median("diskBytes"),
+    diskBytes: medianBy("diskBytes"),
   };
 }
 
@@ -229,7 +173,9 @@ function printTable(): void {
       ]);
     }
   }
-  console.log(`\nmedians of ${options.rounds} rounds; agent: ${options.agent}; stock: ${STOCK}`);
+  console.log(
+    `\nmedians of ${options.rounds} rounds; agent: ${options.agent}; stock: ${STOCK_REMOTE}`,
+  );
   for (const [name = "", ...cells] of rows) {
     console.log(name.padEnd(12) + cells.map((cell) => cell.padStart(14)).join(""));
   }
@@ -237,13 +183,8 @@ function printTable(): void {
   console.log("Debian builds it without GnuTLS and it refuses to start with --trust=.\n");
 }
 
-/** @returns whether all that could be measured hold. */
-function printBars(): boolean {
-  let holds = true;
-  const print = (what: string, isGood: boolean): void => {
-    console.log(`${isGood ? "holds " : "MISSED"}  ${what}`);
-    holds &&= isGood;
-  };
+function printBars(): void {
+  const bars = new Bars();
   for (const path of paths) {
     const [agent, stock] = [medianOf(path, "agent"), medianOf(path, "stock")];
     if (agent === undefined) continue;
@@ -251,20 +192,15 @@ function printBars(): boolean {
       const ratio = stock.seconds / agent.seconds;
       const cpuRatio = stock.cpuSeconds / agent.cpuSeconds;
       const detail = `${ratio.toFixed(2)} times stock's entries/s (need ${BARS[path]}); per CPU second ${cpuRatio.toFixed(2)} times`;
-      print(`${path}: ${detail}`, ratio >= BARS[path]);
+      bars.check(`${path}: ${detail}`, ratio >= BARS[path]);
     }
     const peakMb = agent.peakRss / 1e6;
     const detail = `peak RSS ${peakMb.toFixed(0)} MB (at most ${BARS.peakRssMb})`;
-    print(`${path}: ${detail}`, peakMb <= BARS.peakRssMb);
+    bars.check(`${path}: ${detail}`, peakMb <= BARS.peakRssMb);
   }
-  if (!programs.includes("stock")) console.log(`There is no ${STOCK} to compare with`);
-  return holds;
+  if (!programs.includes("stock")) console.log(`There is no ${STOCK_REMOTE} to compare with`);
 }
 
 function rate({ seconds }: Measurement): number {
   return Math.round(stream.entries / seconds);
-}
-
-function mb(bytes: number): string {
-  return (bytes / 1e6).toFixed(0);
 }

@@ -10,9 +10,9 @@ export const siphash = { low: 0, high: 0 };
 /**
  * Hashes the bytes [start .. end) of `view` under the 16-byte `key` into {@link siphash}.
  *
- * One function, so that the state (four u64 as pairs a, b, c, d of halves) stays in registers.
+ * One function, so that the state (four u64 as pairs a, b, c, d of halves) stays in registers. The carry of two halves
+ * is computed from signs: a comparison of unsigned sums would make them doubles, at three times the cost.
  */
-// biome-ignore lint/complexity/noExcessiveCognitiveComplexity: a hash is one state machine
 export function hashSiphash24(key: Uint8Array, view: DataView, start: number, end: number): void {
   const k0l = word(key, 0);
   const k0h = word(key, 4);
@@ -52,9 +52,9 @@ export function hashSiphash24(key: Uint8Array, view: DataView, start: number, en
     dh ^= high;
     for (; rounds > 0; rounds--) {
       // v0 += v1; v1 = rotl(v1, 13) ^ v0; v0 = rotl(v0, 32)
-      let sum = (al >>> 0) + (bl >>> 0);
-      ah = (ah + bh + (sum > 0xffffffff ? 1 : 0)) | 0;
-      al = sum | 0;
+      let sum = (al + bl) | 0;
+      ah = (ah + bh + (((al & bl) | ((al | bl) & ~sum)) >>> 31)) | 0;
+      al = sum;
       let swap = bl;
       bl = ((bl << 13) | (bh >>> 19)) ^ al;
       bh = ((bh << 13) | (swap >>> 19)) ^ ah;
@@ -62,23 +62,23 @@ export function hashSiphash24(key: Uint8Array, view: DataView, start: number, en
       al = ah;
       ah = swap;
       // v2 += v3; v3 = rotl(v3, 16) ^ v2
-      sum = (cl >>> 0) + (dl >>> 0);
-      ch = (ch + dh + (sum > 0xffffffff ? 1 : 0)) | 0;
-      cl = sum | 0;
+      sum = (cl + dl) | 0;
+      ch = (ch + dh + (((cl & dl) | ((cl | dl) & ~sum)) >>> 31)) | 0;
+      cl = sum;
       swap = dl;
       dl = ((dl << 16) | (dh >>> 16)) ^ cl;
       dh = ((dh << 16) | (swap >>> 16)) ^ ch;
       // v0 += v3; v3 = rotl(v3, 21) ^ v0
-      sum = (al >>> 0) + (dl >>> 0);
-      ah = (ah + dh + (sum > 0xffffffff ? 1 : 0)) | 0;
-      al = sum | 0;
+      sum = (al + dl) | 0;
+      ah = (ah + dh + (((al & dl) | ((al | dl) & ~sum)) >>> 31)) | 0;
+      al = sum;
       swap = dl;
       dl = ((dl << 21) | (dh >>> 11)) ^ al;
       dh = ((dh << 21) | (swap >>> 11)) ^ ah;
       // v2 += v1; v1 = rotl(v1, 17) ^ v2; v2 = rotl(v2, 32)
-      sum = (cl >>> 0) + (bl >>> 0);
-      ch = (ch + bh + (sum > 0xffffffff ? 1 : 0)) | 0;
-      cl = sum | 0;
+      sum = (cl + bl) | 0;
+      ch = (ch + bh + (((cl & bl) | ((cl | bl) & ~sum)) >>> 31)) | 0;
+      cl = sum;
       swap = bl;
       bl = ((bl << 17) | (bh >>> 15)) ^ cl;
       bh = ((bh << 17) | (swap >>> 15)) ^ ch;

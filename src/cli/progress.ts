@@ -1,8 +1,6 @@
-/** One line on a terminal that says how far an import is; it is rewritten in place. */
+/** One line on a terminal that says how far an import or an upload is; it is rewritten in place. */
 
 export interface ProgressOptions {
-  /** Bytes of the whole import. */
-  totalBytes: number;
   /** A terminal. */
   stream: { write(text: string): unknown };
   /** Milliseconds, from any origin; must not run backwards. */
@@ -17,7 +15,8 @@ export class Progress {
   readonly #options: ProgressOptions;
   readonly #startMs: number;
   #drawnMs = Number.NEGATIVE_INFINITY;
-  #bytesDone = 0;
+  /** Nothing to do is all done. */
+  #share = 1;
   #entries = 0;
 
   constructor(options: ProgressOptions) {
@@ -25,9 +24,13 @@ export class Progress {
     this.#startMs = options.now();
   }
 
-  /** Cheap enough to call for every chunk. Both are totals so far. */
-  update(bytesDone: number, entries: number): void {
-    this.#bytesDone = bytesDone;
+  /**
+   * Cheap enough to call for every chunk.
+   * @param entries so far
+   * @param share of all there is to do, 0 to 1
+   */
+  update(entries: number, share: number): void {
+    this.#share = share;
     this.#entries = entries;
     const now = this.#options.now();
     if (now - this.#drawnMs < REDRAW_INTERVAL_MS) return;
@@ -42,14 +45,22 @@ export class Progress {
   }
 
   #text(now: number): string {
-    const { totalBytes } = this.#options;
     const seconds = (now - this.#startMs) / 1000;
-    const share = totalBytes > 0 ? Math.min(this.#bytesDone / totalBytes, 1) : 1;
+    const share = Math.min(this.#share, 1);
     const rate = seconds > 0 ? Math.round(this.#entries / seconds) : 0;
     const end = share < 1 ? `, ${timeLeft(seconds, share)} left` : ` in ${formatSeconds(seconds)}`;
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
     return `${percent}  ${grouped(this.#entries)} entries, ${grouped(rate)}/s${end}`;
   }
+}
+
+/** Undefined where nobody looks. */
+export function openProgressBar(stream: {
+  isTTY?: boolean;
+  write(text: string): unknown;
+}): Progress | undefined {
+  if (stream.isTTY !== true) return undefined;
+  return new Progress({ stream, now: (): number => performance.now() });
 }
 
 function timeLeft(seconds: number, share: number): string {

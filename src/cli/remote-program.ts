@@ -8,7 +8,7 @@ import type { Option } from "./options.ts";
 import { runServe } from "./serve.ts";
 import { ALL_SERVE_SETTINGS } from "./serve-options.ts";
 
-export const REMOTE_PROGRAM = "systemd-journal-remote";
+const REMOTE_PROGRAM = "systemd-journal-remote";
 
 const STOCK_OPTIONS = [
   "url",

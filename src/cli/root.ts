@@ -6,7 +6,6 @@ import { configureLog } from "../log.ts";
 import { isJournalStream } from "../platform/service.ts";
 import { versionText } from "../version.ts";
 import { print, reportError } from "./command.ts";
-import { REMOTE_PROGRAM, runRemoteProgram } from "./remote-program.ts";
 import { formatPair } from "./usage.ts";
 
 const PROGRAM = "agent";
@@ -17,6 +16,20 @@ const COMMANDS: Record<string, { description: string; load(): Promise<CommandDef
     description: "Receive journals over HTTPS and write native journal files",
     load: async () => (await import("./serve.ts")).serveCommand,
   },
+  upload: {
+    description: "Read the journal of this machine and send it",
+    load: async () => (await import("./upload.ts")).uploadCommand,
+  },
+  certs: {
+    description: "Make, renew and revoke the certificates of servers and clients",
+    load: async () => (await import("./certs.ts")).certsCommandTree,
+  },
+};
+
+/** By the name the binary is started under. */
+const PROGRAMS: Record<string, () => Promise<(argv: readonly string[]) => Promise<0 | 1>>> = {
+  "systemd-journal-remote": async () => (await import("./remote-program.ts")).runRemoteProgram,
+  "systemd-journal-upload": async () => (await import("./upload-program.ts")).runUploadProgram,
 };
 
 const rootCommand = defineCommand({
@@ -34,8 +47,10 @@ export async function main(program: string, argv: readonly string[]): Promise<vo
     journald: isJournalStream(JOURNAL_STREAM, 2),
     level: levelName(SYSTEMD_LOG_LEVEL),
   });
-  if (basename(program) === REMOTE_PROGRAM) {
-    process.exitCode = await runRemoteProgram(argv);
+  const loadProgram = PROGRAMS[basename(program)];
+  if (loadProgram !== undefined) {
+    const runProgram = await loadProgram();
+    process.exitCode = await runProgram(argv);
     return;
   }
   const [name = ""] = argv;

@@ -20,20 +20,27 @@ import {
   parseSize,
   parseTimeSpan,
 } from "./args.ts";
-import type { Option } from "./options.ts";
 import type { ReadContext, Setting } from "./setting.ts";
+import {
+  type Described,
+  flag,
+  list,
+  optional,
+  path,
+  readAuthority,
+  readEncodingWords,
+  readPath,
+  scalar,
+} from "./setting-kinds.ts";
 
 const SOURCES = "Where entries come from (at least one)";
 const OUTPUT = "Where they go";
 const TRUST = "Certificates and trust";
 const RETENTION = "Disk use (0 = no limit)";
 const LIMITS = "Limits on senders";
-const GENERAL = "General";
 
 const SECOND_USEC = 1_000_000;
 const DAY_USEC = 86_400 * SECOND_USEC;
-
-type Described<T> = Omit<Setting<T>, "read" | "show" | "takesValue" | "fallback">;
 
 export const SERVE_SETTINGS = {
   listenHttps: addresses({
@@ -61,16 +68,12 @@ export const SERVE_SETTINGS = {
     group: SOURCES,
     description: "Pull from the systemd-journal-gatewayd at URL, and follow it",
   }),
-  getter: scalar<string | undefined>(
-    {
-      name: "getter",
-      valueHint: "COMMAND",
-      group: SOURCES,
-      description: "Run COMMAND (no shell) and read an export stream from its output",
-    },
-    undefined,
-    { read: (text) => text, show: (value) => value ?? "none" },
-  ),
+  getter: optional({
+    name: "getter",
+    valueHint: "COMMAND",
+    group: SOURCES,
+    description: "Run COMMAND (no shell) and read an export stream from its output",
+  }),
   announcedEncodings: {
     name: "accept-encoding",
     key: "Compression",
@@ -269,13 +272,6 @@ export const LIMIT_SETTINGS: { [K in keyof IngestLimits]: Setting<number> } = {
   }),
 };
 
-export const CHECK_CONFIG_OPTION: Option = {
-  name: "check-config",
-  takesValue: "never",
-  group: GENERAL,
-  description: "Print the effective configuration, where each value is from and what is wrong",
-};
-
 export const ALL_SERVE_SETTINGS: readonly Setting<unknown>[] = [
   ...Object.values(SERVE_SETTINGS),
   ...Object.values(RETENTION_SETTINGS),
@@ -286,53 +282,6 @@ export const ALL_SERVE_SETTINGS: readonly Setting<unknown>[] = [
 export function defaultOutput(splitMode: ServeSettings["splitMode"]): string {
   const directory = "/var/log/journal/remote";
   return splitMode === "none" ? `${directory}/remote.journal` : directory;
-}
-
-function scalar<T>(
-  described: Described<T>,
-  fallback: T,
-  functions: Pick<Setting<T>, "read" | "show">,
-): Setting<T> {
-  return { takesValue: "always", fallback, ...described, ...functions };
-}
-
-function path(described: Described<string>, fallback: string): Setting<string> {
-  return scalar({ defaultText: fallback, ...described }, fallback, {
-    read: readPath,
-    show: (value) => value,
-  });
-}
-
-function flag({
-  fallback,
-  ...described
-}: Described<boolean> & { fallback: boolean }): Setting<boolean> {
-  return {
-    ...described,
-    takesValue: "optionally",
-    valueHint: "BOOL",
-    defaultText: fallback ? "yes" : "no",
-    fallback,
-    read: parseBoolean,
-    show: (value) => (value ? "yes" : "no"),
-  };
-}
-
-function list(
-  described: Described<readonly string[]>,
-  readItem: Setting<string>["read"] = (text) => text,
-): Setting<readonly string[]> {
-  return {
-    ...described,
-    takesValue: "always",
-    repeatable: true,
-    fallback: [],
-    read: (text, { previous = [], ...context }) => [
-      ...previous,
-      readItem(text, { ...context, previous: undefined }),
-    ],
-    show: (value) => (value.length === 0 ? "none" : value.join(" ")),
-  };
 }
 
 function addresses(described: Described<readonly string[]>): Setting<readonly string[]> {
@@ -416,22 +365,6 @@ function limitSetting(
   return scalar({ group: LIMITS, defaultText, ...described }, fallback, functions);
 }
 
-/** In a file, paths are absolute: a daemon has no directory of its own. */
-function readPath(text: string, { from }: Pick<ReadContext<string>, "from">): string {
-  if (from === "command line") return resolve(text);
-  if (text.startsWith("/")) return text;
-  throw new AgentError(
-    "E_USAGE",
-    `Cannot use path "${text}": it is relative, need an absolute one`,
-  );
-}
-
-function readAuthority(text: string, context: ReadContext<string>): string {
-  if (text === "-" || (text === "all" && context.from === "command line")) return "all";
-  if (text !== "all") return readPath(text, context);
-  throw new AgentError("E_USAGE", 'Cannot use "all": in a file, "-" turns the check off');
-}
-
 function readSplitMode(text: string): "host" | "none" {
   if (text === "host" || text === "none") return text;
   throw new AgentError("E_USAGE", `Cannot use split mode "${text}": need "host" or "none"`);
@@ -443,35 +376,16 @@ function readSeal(text: string, { warn }: ReadContext<boolean>): boolean {
   return isWanted;
 }
 
-/** Words add up over several assignments; "no" empties the list. */
+/** Words add up over several assignments. */
 function readEncodings(
   text: string,
-  { from, previous = [], warn }: ReadContext<readonly WireEncoding[]>,
+  context: ReadContext<readonly WireEncoding[]>,
 ): readonly WireEncoding[] {
-  if (isFalse(text)) return [];
-  const encodings = new Set(previous);
-  for (const word of text.split(/[\s,]+/)) {
-    const encoding = WIRE_ENCODINGS.find((known) => known === word.toLowerCase());
-    if (encoding !== undefined) {
-      encodings.add(encoding);
-      continue;
-    }
-    const known = WIRE_ENCODINGS.join(", ");
-    const message = `Cannot use compression "${word}": need one of ${known}`;
-    if (from === "command line") throw new AgentError("E_USAGE", message);
-    warn(`${message}; ignoring the word`);
-  }
-  return [...encodings];
+  const readWord = (word: string): WireEncoding | undefined =>
+    WIRE_ENCODINGS.find((encoding) => encoding === word);
+  return [...new Set(readEncodingWords(text, context, { known: WIRE_ENCODINGS, readWord }))];
 }
 
 function showEncodings(encodings: readonly WireEncoding[]): string {
   return encodings.length === 0 ? "no" : encodings.join(" ");
-}
-
-function isFalse(text: string): boolean {
-  try {
-    return !parseBoolean(text);
-  } catch {
-    return false;
-  }
 }

@@ -17,7 +17,7 @@ import {
   type GivenValues,
   mergeSettings,
   type Problem,
-  type Setting,
+  readGroup,
   settingValue,
 } from "./setting.ts";
 
@@ -97,17 +97,6 @@ export function listViolations(
     ...(inheritedCount === undefined ? [] : socketViolations(settings, inheritedCount)),
     ...trustViolations(settings),
   ];
-}
-
-/** Members of one record of settings, each with its value. */
-function readGroup<T extends object>(
-  values: GivenValues,
-  group: { [K in keyof T]: Setting<T[K]> },
-): T {
-  const entries = Object.entries<Setting<unknown>>(group);
-  return Object.fromEntries(
-    entries.map(([member, setting]) => [member, settingValue(values, setting)]),
-  ) as T;
 }
 
 /** A field cannot outgrow its entry, nor an entry the memory there is for it. */

@@ -1,22 +1,17 @@
 /** `agent serve`: command line and files → settings → the server, with what a daemon needs. */
 import { statSync } from "node:fs";
-import { ExitStatus, reasonOf } from "../errors.ts";
+import { ExitStatus } from "../errors.ts";
 import { log } from "../log.ts";
 import { type LoadedConfig, loadConfig } from "../platform/config-files.ts";
-import {
-  feedWatchdog,
-  type InheritedSocket,
-  inheritedSockets,
-  openNotifier,
-  ServiceSignals,
-} from "../platform/service.ts";
-import { serve } from "../serve/server.ts";
-import type { ServeSettings } from "../serve/settings.ts";
-import { findFileProblems, formatConfigReport } from "./check-config.ts";
+import { type InheritedSocket, inheritedSockets } from "../platform/service.ts";
+import { type ImportProgress, serve } from "../serve/server.ts";
+import { CHECK_CONFIG_OPTION, formatConfigReport } from "./check-config.ts";
 import { command, print } from "./command.ts";
+import { runDaemon } from "./daemon.ts";
 import { type CommandLine, hasOption } from "./options.ts";
-import { Progress } from "./progress.ts";
-import { ALL_SERVE_SETTINGS, CHECK_CONFIG_OPTION } from "./serve-options.ts";
+import { openProgressBar } from "./progress.ts";
+import { findServeProblems, serveRows } from "./serve-check.ts";
+import { ALL_SERVE_SETTINGS } from "./serve-options.ts";
 import { listViolations, resolveServeSettings, type ServeSetup } from "./serve-settings.ts";
 import { formatProblem } from "./setting.ts";
 
@@ -45,7 +40,8 @@ export async function runServe(line: CommandLine): Promise<ExitStatus | 0> {
   for (const problem of setup.problems) log.warn(formatProblem(problem));
   const [violation] = listViolations(setup.settings, { line, inheritedCount: inherited.length });
   if (violation !== undefined) throw violation;
-  return await runDaemon(setup.settings, inherited);
+  const progress = openProgress(setup.settings.files);
+  return await runDaemon((daemon) => serve(setup.settings, { ...daemon, inherited, progress }));
 }
 
 function checkConfig(config: LoadedConfig, setup: ServeSetup, line: CommandLine): ExitStatus | 0 {
@@ -54,49 +50,10 @@ function checkConfig(config: LoadedConfig, setup: ServeSetup, line: CommandLine)
     ...listViolations(setup.settings, { line, inheritedCount: undefined }).map((violation) => {
       return { where: undefined, message: violation.message };
     }),
-    ...findFileProblems(setup.settings, Date.now()),
+    ...findServeProblems(setup.settings, Date.now()),
   ];
-  print(formatConfigReport({ files: config.files, setup, problems }));
+  print(formatConfigReport({ files: config.files, rows: serveRows(setup), problems }));
   return problems.length === 0 ? 0 : ExitStatus.config;
-}
-
-async function runDaemon(
-  settings: ServeSettings,
-  inherited: readonly InheritedSocket[],
-): Promise<ExitStatus | 0> {
-  const signals = new ServiceSignals();
-  const notify = await openNotifier(process.env, { onError: onceOnly(warnOfNotify) });
-  let isHealthy = (): boolean => true;
-  const stopWatchdog = feedWatchdog(notify, process.env, process.pid, () => isHealthy());
-  try {
-    return await serve(settings, {
-      signal: signals.signal,
-      onReload: (reload) => signals.onReload(reload),
-      onHealthCheck(check) {
-        isHealthy = check;
-      },
-      notify,
-      inherited,
-      progress: openProgress(settings.files),
-    });
-  } finally {
-    stopWatchdog();
-    await notify.close();
-    signals.close();
-  }
-}
-
-function warnOfNotify(error: unknown): void {
-  log.warn(`The service manager cannot be told how it goes: ${reasonOf(error)}`);
-}
-
-/** Status goes out every few seconds: one warning is enough. */
-function onceOnly(call: (error: unknown) => void): (error: unknown) => void {
-  let isCalled = false;
-  return (error) => {
-    if (!isCalled) call(error);
-    isCalled = true;
-  };
 }
 
 /** Once taken they are not announced to child processes. */
@@ -107,10 +64,15 @@ function takeInheritedSockets(): InheritedSocket[] {
 }
 
 /** For regular files, whose size is known, before somebody's eyes. */
-function openProgress(files: readonly string[]): Progress | undefined {
-  if (process.stderr.isTTY !== true || files.length === 0) return undefined;
+function openProgress(files: readonly string[]): ImportProgress | undefined {
+  const bar = files.length === 0 ? undefined : openProgressBar(process.stderr);
   const stats = files.map((file) => statSync(file, { throwIfNoEntry: false }));
-  if (!stats.every((stat) => stat?.isFile())) return undefined;
+  if (bar === undefined || !stats.every((stat) => stat?.isFile())) return undefined;
   const totalBytes = stats.reduce((sum, stat) => sum + (stat?.size ?? 0), 0);
-  return new Progress({ totalBytes, stream: process.stderr, now: () => performance.now() });
+  return {
+    update(bytesDone, entries): void {
+      bar.update(entries, totalBytes === 0 ? 1 : bytesDone / totalBytes);
+    },
+    done: (): void => bar.done(),
+  };
 }

@@ -8,7 +8,11 @@ import type { Option, OptionUse } from "./options.ts";
 
 export interface Setting<T> extends Option {
   readonly fallback: T;
-  /** @throws AgentError E_USAGE */
+  /** What an option without its optional value stands for; a switch is turned on. */
+  readonly implied?: string;
+  /** A list that a later file replaces, where others are added to. */
+  readonly startsAnewInEachFile?: boolean;
+  /** @throws AgentError */
   read(text: string, context: ReadContext<T>): T;
   /** For people; on one line. */
   show(value: T): string;
@@ -30,7 +34,16 @@ export interface Problem {
 }
 
 /** What was given, by the name of the option. What is missing has its default. */
-export type GivenValues = ReadonlyMap<string, { value: unknown; origin: string }>;
+export type GivenValues = ReadonlyMap<string, GivenValue>;
+
+export interface GivenValue {
+  value: unknown;
+  origin: string;
+  /** Where it is from, if from a configuration file. */
+  file?: string;
+}
+
+const COMMAND_LINE = "command line";
 
 export interface MergedSettings {
   values: GivenValues;
@@ -48,7 +61,7 @@ export function mergeSettings(
   config: LoadedConfig,
   uses: readonly OptionUse[],
 ): MergedSettings {
-  const values = new Map<string, { value: unknown; origin: string }>();
+  const values = new Map<string, GivenValue>();
   const problems = [...config.problems.map(fromFile), ...unknownSections(config, section)];
   for (const assignment of config.assignments) {
     if (assignment.section !== section) continue;
@@ -63,9 +76,12 @@ export function mergeSettings(
       values.delete(setting.name);
     } else {
       try {
-        const previous = values.get(setting.name)?.value;
+        const before = values.get(setting.name);
+        const isAdded = setting.startsAnewInEachFile !== true || before?.file === assignment.file;
+        const previous = isAdded ? before?.value : undefined;
         const value = setting.read(text, { from: "file", previous, warn });
-        values.set(setting.name, { value, origin: place(assignment) });
+        const origin = place(assignment);
+        values.set(setting.name, { value, origin, file: assignment.file });
       } catch (error) {
         warn(`${key}=: ${reasonOf(error)}, ignoring`);
       }
@@ -81,6 +97,22 @@ export function settingValue<T>(values: GivenValues, setting: Setting<T>): T {
   return given === undefined ? setting.fallback : (given.value as T);
 }
 
+/** The members of one record of settings, each with its value. */
+export function readGroup<T extends object>(
+  values: GivenValues,
+  group: { [K in keyof T]: Setting<T[K]> },
+): T {
+  const entries = Object.entries<Setting<unknown>>(group);
+  return Object.fromEntries(
+    entries.map(([member, setting]) => [member, settingValue(values, setting)]),
+  ) as T;
+}
+
+/** Whether the command line says it. */
+export function isOnCommandLine(values: GivenValues, setting: Setting<unknown>): boolean {
+  return values.get(setting.name)?.origin === COMMAND_LINE;
+}
+
 /** "default", "command line" or file and line. */
 export function settingOrigin(values: GivenValues, setting: Setting<unknown>): string {
   return values.get(setting.name)?.origin ?? "default";
@@ -94,22 +126,21 @@ function readUses(
   settings: readonly Setting<unknown>[],
   uses: readonly OptionUse[],
   problems: Problem[],
-): Map<string, { value: unknown; origin: string }> {
-  const given = new Map<string, { value: unknown; origin: string }>();
+): Map<string, GivenValue> {
+  const given = new Map<string, GivenValue>();
   for (const { option, value: text } of uses) {
     const setting = settings.find((candidate) => candidate.name === option.name);
     if (setting === undefined) continue;
     const context: ReadContext<unknown> = {
-      from: "command line",
+      from: COMMAND_LINE,
       previous: given.get(setting.name)?.value,
       warn: (message) => {
         problems.push({ where: `--${option.name}`, message });
       },
     };
     try {
-      // An option without its optional value is a switch turned on.
-      const value = setting.read(text ?? "yes", context);
-      given.set(setting.name, { value, origin: "command line" });
+      const value = setting.read(text ?? setting.implied ?? "yes", context);
+      given.set(setting.name, { value, origin: COMMAND_LINE });
     } catch (error) {
       throw atOption(option.name, error);
     }
@@ -117,10 +148,10 @@ function readUses(
   return given;
 }
 
-/** The same error with the option's name before it. */
+/** With the option's name before it; whatever is wrong with the value, it is whoever gave it that is told. */
 function atOption(name: string, error: unknown): unknown {
   if (!(error instanceof AgentError)) return error;
-  return new AgentError(error.code, `--${name}: ${error.message}`, {
+  return new AgentError("E_USAGE", `--${name}: ${error.message}`, {
     cause: error,
     ...(error.hint === undefined ? {} : { hint: error.hint }),
   });

@@ -1,5 +1,5 @@
 /** Texts for refused entries. They show what the sender wrote, so everything is escaped and cut. */
-import { FIELD_NAME_SIZE_MAX } from "./fields.ts";
+import { FIELD_NAME_SIZE_MAX } from "../journal/field-name.ts";
 
 /** Bytes of a bad value that are shown. */
 const SHOWN_BYTES_MAX = 64;

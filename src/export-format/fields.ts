@@ -4,8 +4,6 @@
  */
 import { ENTRY_FIELDS_MAX } from "../journal/entry.ts";
 
-export const FIELD_NAME_SIZE_MAX = 64;
-
 /** Most that one entry of a stream may take; also the highest values that may be configured. */
 export const DEFAULT_PARSER_LIMITS: ParserLimits = {
   fieldsMax: ENTRY_FIELDS_MAX,
@@ -74,26 +72,6 @@ export function isName(
   if (length !== name.length) return false;
   for (let i = length - 1; i >= 0; i--) if (bytes[start + i] !== name[i]) return false;
   return true;
-}
-
-/** What a byte may do in a field name, by its value. */
-export const NameByte = { none: 0, inside: 1, anywhere: 2 } as const;
-export const NAME_BYTES: Uint8Array = makeNameBytes();
-
-/** The journal's rule for field names: `[A-Z_][A-Z0-9_]*`, at most 64 bytes. */
-export function isFieldName(bytes: Uint8Array, start: number, end: number): boolean {
-  if (end <= start || end - start > FIELD_NAME_SIZE_MAX) return false;
-  if (NAME_BYTES[bytes[start]!] !== NameByte.anywhere) return false;
-  for (let i = start + 1; i < end; i++) if (NAME_BYTES[bytes[i]!] === NameByte.none) return false;
-  return true;
-}
-
-function makeNameBytes(): Uint8Array {
-  const table = new Uint8Array(256);
-  table.fill(NameByte.anywhere, 0x41, 0x5b);
-  table.fill(NameByte.inside, 0x30, 0x3a);
-  table[0x5f] = NameByte.anywhere;
-  return table;
 }
 
 /** The bytes of an ASCII text, for tables made once. */

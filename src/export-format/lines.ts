@@ -1,5 +1,5 @@
 /** Scanning a stream's lines. HOT: guarded by scripts/bench/parse.ts. */
-import { NAME_BYTES, NameByte } from "./fields.ts";
+import { NAME_BYTES, NameByte } from "../journal/field-name.ts";
 
 const LF = 0x0a;
 /** LF in each byte of a word, and masks of all bits but the top one of each byte. */

@@ -18,15 +18,12 @@
  *   unusable one is no reason to refuse: the entry then has none. Times in the cursor are not used.
  */
 import { type Entry, newEntry } from "../journal/entry.ts";
+import { FIELD_NAME_SIZE_MAX, isFieldName, NAME_BYTES, NameByte } from "../journal/field-name.ts";
 import { describeBadName, describeByte } from "./describe.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import { CR_LF, EntryHead, isHeadLine } from "./entry-head.ts";
 import {
   DEFAULT_PARSER_LIMITS,
-  FIELD_NAME_SIZE_MAX,
-  isFieldName,
-  NAME_BYTES,
-  NameByte,
   type ParserLimits,
   type Refusal,
   type RefusalReason,

@@ -82,16 +82,8 @@ function writeHead(entry: Entry, target: Uint8Array, offset: number): number {
   return end + 1;
 }
 
-/** The cursor is the one journalctl gives: its `x` is the xor of all fields' lookup3 hashes. */
+/** The cursor is the one journalctl gives: its `x` is the entry's xor-hash. */
 function writeCursor(entry: Entry, target: Uint8Array, offset: number): number {
-  let low = 0;
-  let high = 0;
-  const view = viewOf(entry.bytes);
-  for (let i = 0; i < entry.fieldCount; i++) {
-    hashJenkins(view, entry.fieldStart[i]!, entry.fieldEnd[i]!);
-    low ^= jenkins.low;
-    high ^= jenkins.high;
-  }
   let end = writeBytes(target, offset, LABEL.cursorSeqnumId);
   end = writeId(target, end, entry.seqnumId);
   end = writeBytes(target, end, LABEL.cursorSeqnum);
@@ -103,9 +95,23 @@ function writeCursor(entry: Entry, target: Uint8Array, offset: number): number {
   end = writeBytes(target, end, LABEL.cursorRealtime);
   end = writeHex(target, end, entry.realtimeUsec);
   end = writeBytes(target, end, LABEL.cursorXorHash);
-  end = writeHex64(target, end, low, high);
+  end = writeXorHash(entry, target, end);
   target[end] = LF;
   return end + 1;
+}
+
+/** Where the entry does not say, the hash is the xor of all fields' lookup3 hashes. */
+function writeXorHash(entry: Entry, target: Uint8Array, offset: number): number {
+  if (entry.hasXorHash) return writeHex64(target, offset, entry.xorHashLow, entry.xorHashHigh);
+  let low = 0;
+  let high = 0;
+  const view = viewOf(entry.bytes);
+  for (let i = 0; i < entry.fieldCount; i++) {
+    hashJenkins(view, entry.fieldStart[i]!, entry.fieldEnd[i]!);
+    low ^= jenkins.low;
+    high ^= jenkins.high;
+  }
+  return writeHex64(target, offset, low, high);
 }
 
 /** As text where that is safe to read line by line, else in binary form. */

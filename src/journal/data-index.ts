@@ -33,6 +33,7 @@ export const RECORD = {
 } as const;
 const RECORD_WORDS = 16;
 export const NO_RECORD = -1;
+export const OTHER_RECORD = -2;
 /** Smaller indexes are not worth keeping. */
 const SPARE_RECORDS_MIN = 2 ** 15;
 
@@ -62,7 +63,10 @@ export class DataIndex {
   /** Word index behind the last record. */
   #end = 0;
   #records = 0;
-  /** Open addressing: record / RECORD_WORDS + 1, or 0. */
+  /**
+   * Open addressing, at most half full: in the low bits, as many as there are slots, record / RECORD_WORDS + 1; above
+   * them those of the hash's high half. 0 = empty.
+   */
   #table: Int32Array;
 
   /** @param expected records there will probably be; there may be more */
@@ -80,9 +84,17 @@ export class DataIndex {
     return (slot + 1) & (this.#table.length - 1);
   }
 
-  /** The record in `slot`, negative where the search ends. */
-  recordAt(slot: number): number {
-    return (this.#table[slot]! - 1) * RECORD_WORDS;
+  /**
+   * The record in `slot`; NO_RECORD where the search ends, OTHER_RECORD for one that cannot have this `high`: most
+   * are told from the table alone, without a look at the record.
+   */
+  recordAt(slot: number, high: number): number {
+    const table = this.#table;
+    const item = table[slot]!;
+    if (item === 0) return NO_RECORD;
+    const numberMask = table.length - 1;
+    if (((item ^ high) & ~numberMask) !== 0) return OTHER_RECORD;
+    return ((item & numberMask) - 1) * RECORD_WORDS;
   }
 
   /** Records there is room for without growing. */
@@ -122,9 +134,11 @@ export class DataIndex {
 
   #insert(record: number): void {
     const { words } = this;
-    let slot = this.slotOf(words[record + RECORD.hashLow]!, words[record + RECORD.hashHigh]!);
-    while (this.#table[slot] !== 0) slot = this.nextSlot(slot);
-    this.#table[slot] = record / RECORD_WORDS + 1;
+    const table = this.#table;
+    const high = words[record + RECORD.hashHigh]!;
+    let slot = this.slotOf(words[record + RECORD.hashLow]!, high);
+    while (table[slot] !== 0) slot = this.nextSlot(slot);
+    table[slot] = (record / RECORD_WORDS + 1) | (high & -table.length);
   }
 
   #growTable(): void {

@@ -6,7 +6,7 @@ import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
 import { type Arena, requireRising } from "./arena.ts";
-import { type DataIndex, RECORD, releaseIndex, takeIndex } from "./data-index.ts";
+import { type DataIndex, NO_RECORD, RECORD, releaseIndex, takeIndex } from "./data-index.ts";
 import { bucketOf, type FieldTable } from "./field-table.ts";
 import {
   DATA,
@@ -55,6 +55,13 @@ export class DataTable {
   readonly #compressThreshold: number;
   readonly #payloadStart: number;
   readonly #isNew: boolean;
+  /**
+   * Bucket and offset of each DATA object of a new file that is not in its bucket yet. Nothing looks for it there:
+   * so its bucket and the object before it, anywhere in the file, are written to once a flush.
+   */
+  #appended: number[] = [];
+  /** How much of that is done. */
+  #linked = 0;
   /** Objects in each bucket, up to 255; in a reopened file of the buckets walked so far. */
   readonly #bucketLength: Uint8Array;
   #changed: number[] = [];
@@ -97,9 +104,10 @@ export class DataTable {
     const { words } = index;
     let probes = 0;
     for (let slot = index.slotOf(low, high); ; slot = index.nextSlot(slot)) {
-      const record = index.recordAt(slot);
-      if (record < 0) break;
+      const record = index.recordAt(slot, high);
+      if (record === NO_RECORD) break;
       probes++;
+      if (record < 0) continue;
       if (words[record + RECORD.hashLow] !== low || words[record + RECORD.hashHigh] !== high)
         continue;
       if (this.holds(record, view, start, end)) return record;
@@ -108,59 +116,80 @@ export class DataTable {
     return this.#findInFileOrAppend(view, start, end, nameLength, low, high);
   }
 
-  /** Adds an entry to the list of those that hold `record`'s payload. */
-  linkEntry(record: number, entryOffset: number): void {
+  /** Adds an entry to the lists of those that hold the payload of each of `count` records. */
+  linkEntry(records: Int32Array, count: number, entryOffset: number): void {
     const { words } = this.index;
     const { file, arrayItemSize } = this.#arena;
-    const entries = words[record + RECORD.entries]!;
-    if (entries === 0) {
-      words[record + RECORD.firstEntry] = entryOffset;
-      words[record + RECORD.isChanged] = 2;
-      words[record + RECORD.entries] = 1;
+    for (let i = 0; i < count; i++) {
+      const record = records[i]!;
+      const entries = words[record + RECORD.entries]!;
+      if (entries === 0) {
+        this.#linkFirstEntry(record, entryOffset);
+        continue;
+      }
+      let used = words[record + RECORD.arrayUsed]!;
+      if (used === words[record + RECORD.arrayCapacity]) {
+        this.#extendArrays(record, entries - 1);
+        used = 0;
+      }
+      const item =
+        (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
+      // The pages of a long array are written again soon; a short one may not be seen for long.
+      if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
+      else file.poke32(item, entryOffset);
+      words[record + RECORD.arrayUsed] = used + 1;
+      words[record + RECORD.entries] = entries + 1;
+      if (words[record + RECORD.isChanged] !== 0) continue;
+      words[record + RECORD.isChanged] = 1;
       this.#changed.push(record);
+    }
+  }
+
+  #linkFirstEntry(record: number, entryOffset: number): void {
+    const { words } = this.index;
+    words[record + RECORD.entries] = 1;
+    words[record + RECORD.firstEntry] = entryOffset;
+    if (this.#isNew) {
+      // Nothing leads to the object yet.
+      this.#writeFirstEntry(record);
       return;
     }
-    let used = words[record + RECORD.arrayUsed]!;
-    if (used === words[record + RECORD.arrayCapacity]) {
-      this.#extendArrays(record, entries - 1);
-      used = 0;
-    }
-    const item =
-      (words[record + RECORD.arrayOffset]! >>> 0) + ENTRY_ARRAY.items + used * arrayItemSize;
-    // The pages of a long array are written again soon; a short one may not be seen for long.
-    if (words[record + RECORD.arrayCapacity]! > LONG_ARRAY) file.set32(item, entryOffset);
-    else file.poke32(item, entryOffset);
-    words[record + RECORD.arrayUsed] = used + 1;
-    words[record + RECORD.entries] = entries + 1;
-    if (words[record + RECORD.isChanged] !== 0) return;
-    words[record + RECORD.isChanged] = 1;
+    words[record + RECORD.isChanged] = 2;
     this.#changed.push(record);
   }
 
   /** Hands what changed to the file, before it is flushed. */
   writeChanges(): void {
+    for (const record of this.#changed) this.#writeChange(record);
+    this.#changed = [];
+    this.#linkAppended();
+  }
+
+  /**
+   * Both at once: readers refuse a DATA object with a first entry but no count, and the page cache may have pages
+   * written at any time. So what may have to be read comes first.
+   */
+  #writeFirstEntry(record: number): void {
+    const { words } = this.index;
+    const { file } = this.#arena;
+    const offset = words[record + RECORD.offset]! >>> 0;
+    file.get32(offset + DATA.entryOffset);
+    file.set32(offset + DATA.entries, words[record + RECORD.entries]!);
+    file.set32(offset + DATA.entryOffset, words[record + RECORD.firstEntry]!);
+  }
+
+  #writeChange(record: number): void {
     const { words } = this.index;
     const { file, compact } = this.#arena;
-    for (const record of this.#changed) {
-      const offset = words[record + RECORD.offset]! >>> 0;
-      const entries = words[record + RECORD.entries]!;
-      if (words[record + RECORD.isChanged] === 2) {
-        // Only now, and both at once: readers refuse a DATA object with a first entry but no count, and
-        // the page cache may have pages written at any time. So what may have to be read comes first.
-        file.get32(offset + DATA.entryOffset);
-        file.set32(offset + DATA.entries, entries);
-        file.set32(offset + DATA.entryOffset, words[record + RECORD.firstEntry]!);
-      } else {
-        file.poke32(offset + DATA.entries, entries);
-      }
-      const array = words[record + RECORD.arrayOffset]! >>> 0;
-      if (compact && array !== 0) {
-        file.poke32(offset + DATA.tailEntryArrayOffset, array);
-        file.poke32(offset + DATA.tailEntryArrayEntries, words[record + RECORD.arrayUsed]!);
-      }
-      words[record + RECORD.isChanged] = 0;
+    const offset = words[record + RECORD.offset]! >>> 0;
+    if (words[record + RECORD.isChanged] === 2) this.#writeFirstEntry(record);
+    else file.poke32(offset + DATA.entries, words[record + RECORD.entries]!);
+    const array = words[record + RECORD.arrayOffset]! >>> 0;
+    if (compact && array !== 0) {
+      file.poke32(offset + DATA.tailEntryArrayOffset, array);
+      file.poke32(offset + DATA.tailEntryArrayEntries, words[record + RECORD.arrayUsed]!);
     }
-    this.#changed = [];
+    words[record + RECORD.isChanged] = 0;
   }
 
   /** The file is closed. */
@@ -206,7 +235,9 @@ export class DataTable {
       if (found !== 0) return this.#remember(found, low, high, end - start);
     }
     const offset = this.#append(view, start, end, storedLow, storedHigh);
-    this.#linkBucket(bucket, offset);
+    this.#countInBucket(bucket);
+    if (this.#isNew) this.#appended.push(bucket, offset);
+    else this.#linkBucket(bucket, offset);
     this.#fields.link(view, start, start + nameLength, offset);
     this.count++;
     const record = this.index.add(low, high, offset, end - start);
@@ -312,6 +343,22 @@ export class DataTable {
     return offset;
   }
 
+  #countInBucket(bucket: number): void {
+    const length = Math.min(255, this.#bucketLength[bucket]! + 1);
+    this.#bucketLength[bucket] = length;
+    if (length - 1 > this.chainDepth) this.chainDepth = length - 1;
+  }
+
+  /** May be repeated after it threw: goes on where it was. */
+  #linkAppended(): void {
+    const appended = this.#appended;
+    for (; this.#linked < appended.length; this.#linked += 2) {
+      this.#linkBucket(appended[this.#linked]!, appended[this.#linked + 1]!);
+    }
+    this.#appended = [];
+    this.#linked = 0;
+  }
+
   #linkBucket(bucket: number, offset: number): void {
     const { file } = this.#arena;
     const item = this.#itemsOffset + bucket * HASH_ITEM_SIZE;
@@ -319,9 +366,6 @@ export class DataTable {
     if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
     else file.poke32(tail + DATA.nextHashOffset, offset);
     file.set32(item + HASH_ITEM.tail, offset);
-    const length = Math.min(255, this.#bucketLength[bucket]! + 1);
-    this.#bucketLength[bucket] = length;
-    if (length - 1 > this.chainDepth) this.chainDepth = length - 1;
   }
 }
 

@@ -10,6 +10,7 @@ import type { Arena } from "./arena.ts";
 import { NO_RECORD, RECORD } from "./data-index.ts";
 import type { DataTable } from "./data-table.ts";
 import { ENTRY_FIELDS_MAX, type Entry } from "./entry.ts";
+import type { FieldDictionary } from "./field-dictionary.ts";
 import {
   DATA,
   ENTRY,
@@ -58,11 +59,14 @@ export class EntryAppender {
     if (entry.fieldCount > ENTRY_FIELDS_MAX) {
       throw new RangeError(`Cannot append ${entry.fieldCount} fields, need ${ENTRY_FIELDS_MAX}`);
     }
-    const count = this.#collectItems(entry);
+    const { dictionary } = entry;
+    const count =
+      dictionary === undefined
+        ? this.#collectItems(entry)
+        : this.#collectNumbered(entry, dictionary);
     const offset = this.#writeEntry(entry, seqnum, count);
     this.#linkGlobal(offset);
-    const records = scratchRecords;
-    for (let i = 0; i < count; i++) this.#data.linkEntry(records[i]!, offset);
+    this.#data.linkEntry(scratchRecords, count, offset);
     this.entries++;
     this.tailEntryOffset = offset;
   }
@@ -95,21 +99,47 @@ export class EntryAppender {
       guess = words[record + RECORD.successor]!;
       xorLow ^= words[record + RECORD.hashLow]!;
       xorHigh ^= words[record + RECORD.hashHigh]!;
-      const offset = words[record + RECORD.offset]! >>> 0;
-      let at = count - 1;
-      while (at >= 0 && offsets[at]! > offset) at--;
-      if (at >= 0 && offsets[at] === offset) continue;
-      for (let move = count; move > at + 1; move--) {
-        offsets[move] = offsets[move - 1]!;
-        records[move] = records[move - 1]!;
-      }
-      offsets[at + 1] = offset;
-      records[at + 1] = record;
-      count++;
+      count = insertItem(offsets, records, count, words[record + RECORD.offset]! >>> 0, record);
     }
     scratchXor.low = entry.hasXorHash ? entry.xorHashLow : xorLow;
     scratchXor.high = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
     return count;
+  }
+
+  /** The same for an entry that has its fields by number: each field's bytes are looked at once a file. */
+  #collectNumbered(entry: Entry, dictionary: FieldDictionary): number {
+    const { index } = this.#data;
+    const offsets = scratchOffsets;
+    const records = scratchRecords;
+    const known = dictionary.recordsOf(this);
+    const { numbers, numbersStart, fieldCount } = entry;
+    const end = numbersStart + fieldCount;
+    let { words } = index;
+    let count = 0;
+    let xorLow = 0;
+    let xorHigh = 0;
+    for (let i = numbersStart; i < end; i++) {
+      const number = numbers[i]!;
+      let record = known[number]!;
+      if (record < 0) {
+        record = this.#findNumbered(dictionary, number);
+        known[number] = record;
+        words = index.words;
+      }
+      xorLow ^= words[record + RECORD.hashLow]!;
+      xorHigh ^= words[record + RECORD.hashHigh]!;
+      count = insertItem(offsets, records, count, words[record + RECORD.offset]! >>> 0, record);
+    }
+    scratchXor.low = entry.hasXorHash ? entry.xorHashLow : xorLow;
+    scratchXor.high = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
+    return count;
+  }
+
+  #findNumbered({ view, starts, ends, nameLengths }: FieldDictionary, number: number): number {
+    const start = starts[number]!;
+    const end = ends[number]!;
+    hashJenkins(view, start, end);
+    return this.#data.findOrAppend(view, start, end, nameLengths[number]!);
   }
 
   /** Remembers what really came behind `previous`, where `guess` was expected. */
@@ -162,6 +192,26 @@ export class EntryAppender {
     arena.file.set32(items + this.tailArrayUsed * arena.arrayItemSize, entryOffset);
     this.tailArrayUsed++;
   }
+}
+
+/** Puts an item in its place among `count` others, unless it is there; returns how many there are. */
+function insertItem(
+  offsets: Uint32Array,
+  records: Int32Array,
+  count: number,
+  offset: number,
+  record: number,
+): number {
+  let at = count - 1;
+  while (at >= 0 && offsets[at]! > offset) at--;
+  if (at >= 0 && offsets[at] === offset) return count;
+  for (let move = count; move > at + 1; move--) {
+    offsets[move] = offsets[move - 1]!;
+    records[move] = records[move - 1]!;
+  }
+  offsets[at + 1] = offset;
+  records[at + 1] = record;
+  return count + 1;
 }
 
 function cachedViewOf(bytes: Uint8Array): DataView {

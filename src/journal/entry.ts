@@ -4,6 +4,8 @@
  * the socket and the disk needs a string or an object per field.
  */
 
+import type { FieldDictionary } from "./field-dictionary.ts";
+
 /** Ceiling for fields of one entry: journald adds up to 64 of its own to a client's 1024. */
 export const ENTRY_FIELDS_MAX = 1024 + 64;
 
@@ -20,6 +22,13 @@ export interface Entry {
   /** Length of field i's NAME, so the "=" stands at `fieldStart[i] + nameLength[i]`. */
   nameLength: Uint8Array;
   fieldCount: number;
+  /**
+   * Where an entry of the batch format has its fields: field i is number `numbers[numbersStart + i]` of the dictionary.
+   * `bytes` and the three tables then hold nothing, until `spellOutFields()` was called.
+   */
+  dictionary: FieldDictionary | undefined;
+  numbers: Int32Array;
+  numbersStart: number;
   /** Wall clock in microseconds, 1 .. 2^53-1. */
   realtimeUsec: number;
   /** Monotonic clock in microseconds, 0 .. 2^53-1. */
@@ -39,6 +48,8 @@ export interface Entry {
   xorHashHigh: number;
 }
 
+const NO_NUMBERS = new Int32Array(0);
+
 /** An entry with room for `fieldsMax` fields, to be filled and reused. */
 export function newEntry(fieldsMax: number = ENTRY_FIELDS_MAX): Entry {
   return {
@@ -47,6 +58,9 @@ export function newEntry(fieldsMax: number = ENTRY_FIELDS_MAX): Entry {
     fieldEnd: new Uint32Array(fieldsMax),
     nameLength: new Uint8Array(fieldsMax),
     fieldCount: 0,
+    dictionary: undefined,
+    numbers: NO_NUMBERS,
+    numbersStart: 0,
     realtimeUsec: 0,
     monotonicUsec: 0,
     bootId: new Uint8Array(16),

@@ -3,11 +3,27 @@ import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 
 /** @returns E_NO_SPACE for a full disk or quota, E_IO for the rest; an AgentError as it is */
 export function journalIoError(verb: string, path: string, error: unknown): AgentError {
+  return wrap(isFull(error) ? "E_NO_SPACE" : "E_IO", verb, path, error);
+}
+
+/**
+ * The error of an fsync or fdatasync: E_IO whatever it is. Linux tells of pages that it could not write once
+ * and then takes them for clean, so the next sync succeeds without them: the file is beyond repair, even
+ * where space comes back.
+ */
+export function journalSyncError(path: string, error: unknown): AgentError {
+  return wrap("E_IO", "sync", path, error);
+}
+
+function wrap(code: "E_IO" | "E_NO_SPACE", verb: string, path: string, error: unknown): AgentError {
   if (error instanceof AgentError) return error;
-  const errno = errnoOf(error);
-  const isFull = errno === "ENOSPC" || errno === "EDQUOT";
   const message = `Cannot ${verb} journal file "${path}": ${reasonOf(error)}`;
-  if (!isFull) return new AgentError("E_IO", message, { cause: error });
+  if (!isFull(error)) return new AgentError(code, message, { cause: error });
   const hint = "Free space on this file system or lower MaxUse=";
-  return new AgentError("E_NO_SPACE", message, { cause: error, hint });
+  return new AgentError(code, message, { cause: error, hint });
+}
+
+function isFull(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === "ENOSPC" || errno === "EDQUOT";
 }

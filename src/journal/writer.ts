@@ -24,7 +24,7 @@ import {
 } from "./format.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { decodeHeader, encodeHeader, type JournalHeader } from "./header.ts";
-import { journalIoError } from "./io-error.ts";
+import { journalIoError, journalSyncError } from "./io-error.ts";
 import {
   type CreateJournalOptions,
   type JournalFileFormat,
@@ -77,9 +77,11 @@ export class JournalWriter {
   #isUnpublished = true;
   /** Changes written with pwrite() but not yet known to be on disk. */
   #isUnsynced = true;
-  /** What made an append fail half way. */
+  /** What made an append fail half way, or a sync: nobody knows what the file holds on disk. */
   #broken: unknown;
   #isClosed = false;
+  /** Identity of the last call of `complete`, until `resume`. */
+  #completion: object | undefined;
   readonly #commits = new GroupCommit(() => this.#commit());
 
   private constructor(
@@ -211,15 +213,21 @@ export class JournalWriter {
   /** Whether the next entry should go to a new file. An empty file takes any entry. */
   rotationReason(entry: Entry): RotationReason | undefined {
     if (this.entries === 0) return undefined;
-    const last = entry.fieldCount - 1;
-    const span = entry.fieldEnd[last]! - entry.fieldStart[0]!;
-    const room = span + entry.fieldCount * FIELD_OVERHEAD + ENTRY_OVERHEAD;
-    if (this.#arena.end + room > this.#sizeMax) return "size";
+    if (!this.#hasRoom(entry)) return "size";
     if (this.#data.count * 4 > this.#data.buckets * 3) return "data-hash-table";
     if (this.#fields.count * 4 > this.#fields.buckets * 3) return "field-hash-table";
     const depth = Math.max(this.#data.chainDepth, this.#fields.chainDepth);
     if (depth > HASH_CHAIN_DEPTH_MAX || this.#data.probesMax > PROBES_MAX) return "hash-chain";
     return undefined;
+  }
+
+  #hasRoom(entry: Entry): boolean {
+    const { dictionary, fieldCount } = entry;
+    const free = this.#sizeMax - this.#arena.end - fieldCount * FIELD_OVERHEAD - ENTRY_OVERHEAD;
+    if (dictionary === undefined) {
+      return entry.fieldEnd[fieldCount - 1]! - entry.fieldStart[0]! <= free;
+    }
+    return fieldCount * dictionary.sizeMax <= free || dictionary.sizeOf(entry) <= free;
   }
 
   /**
@@ -286,11 +294,25 @@ export class JournalWriter {
   /**
    * Publishes and resolves when everything appended before the call is on disk. Concurrent callers
    * share a sync.
-   * @throws AgentError E_NO_SPACE, E_IO
+   * @throws AgentError E_NO_SPACE: may be repeated; E_IO: fails from now on, see {@link journalSyncError}
    */
   async sync(): Promise<void> {
     const isClean = !this.#isUnpublished && !this.#isUnsynced && !this.#commits.isRunning;
     if (!isClean) await this.#commits.request();
+  }
+
+  #syncFailed(error: unknown): AgentError {
+    const failure = journalSyncError(this.#path, error);
+    this.#broken = failure;
+    return failure;
+  }
+
+  #syncNow(): void {
+    try {
+      fs.fdatasyncSync(this.#fd);
+    } catch (error) {
+      throw this.#syncFailed(error);
+    }
   }
 
   async #commit(): Promise<void> {
@@ -303,7 +325,7 @@ export class JournalWriter {
       await fdatasync(this.#fd);
     } catch (error) {
       this.#isUnsynced = true;
-      throw journalIoError("sync", this.#path, error);
+      throw this.#syncFailed(error);
     }
   }
 
@@ -315,13 +337,62 @@ export class JournalWriter {
   close(state: "offline" | "archived"): void {
     if (this.#isClosed) return;
     try {
-      if (this.#broken === undefined) this.#finish(FileState[state]);
+      if (this.#broken === undefined) {
+        this.publish();
+        this.#syncNow();
+        this.#writeEnd(state);
+        this.#syncNow();
+        this.#cut();
+      }
     } finally {
-      this.#isClosed = true;
-      this.#file.releasePages();
-      this.#data.release();
-      this.#closeDescriptor();
+      this.#release();
     }
+  }
+
+  /**
+   * The same without holding up the thread while the disk works; until it resolves, nothing may be appended
+   * unless `resume` allows it. When `close` is called meanwhile, that counts.
+   */
+  async complete(state: "offline" | "archived"): Promise<void> {
+    if (this.#isClosed) return;
+    const completion = {};
+    this.#completion = completion;
+    const isOver = (): boolean => this.#isClosed || this.#completion !== completion;
+    try {
+      if (this.#broken !== undefined) return;
+      await this.sync();
+      if (isOver()) return;
+      this.#writeEnd(state);
+      await this.sync();
+      if (!isOver()) this.#cut();
+    } finally {
+      if (!isOver()) this.#release();
+    }
+  }
+
+  /** Goes on with a file that is being completed. @returns false when it is too late */
+  resume(): boolean {
+    if (this.#isClosed || this.#broken !== undefined) return false;
+    const { state } = this.#header;
+    this.#header.state = FileState.online;
+    this.#isUnsynced = true;
+    try {
+      // Before anything is appended: a file that says it is complete must not change.
+      this.#writeHeader();
+    } catch {
+      this.#header.state = state;
+      return false;
+    }
+    this.#completion = undefined;
+    return true;
+  }
+
+  #release(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#file.releasePages();
+    this.#data.release();
+    this.#closeDescriptor();
   }
 
   #closeDescriptor(): void {
@@ -333,16 +404,21 @@ export class JournalWriter {
     void this.#commits.settled().then(() => fs.closeSync(this.#fd));
   }
 
-  #finish(state: number): void {
-    this.publish();
+  #writeEnd(state: "offline" | "archived"): void {
+    this.#allocated = this.#arena.end;
+    this.#header.state = FileState[state];
+    this.#isUnsynced = true;
     try {
-      fs.fdatasyncSync(this.#fd);
-      this.#allocated = this.#arena.end;
-      this.#header.state = state;
       this.#writeHeader();
-      // Only with the smaller arena on disk may the file shrink: shorter than its header says it is unreadable.
-      fs.fdatasyncSync(this.#fd);
-      this.#isUnsynced = false;
+    } catch (error) {
+      throw journalIoError("close", this.#path, error);
+    }
+  }
+
+  /** Only with the smaller arena on disk may the file shrink: shorter than its header says it is unreadable. */
+  #cut(): void {
+    this.#isUnsynced = false;
+    try {
       fs.ftruncateSync(this.#fd, this.#allocated);
     } catch (error) {
       throw journalIoError("close", this.#path, error);

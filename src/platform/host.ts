@@ -12,3 +12,14 @@ export function machineId(): string {
   }
   return hostname();
 }
+
+/** Files that this process may have open at a time, sockets included; undefined where nothing tells. */
+export function openFilesLimit(): number | undefined {
+  try {
+    const text = readFileSync("/proc/self/limits", "latin1");
+    const [, soft] = /^Max open files +(\d+)/m.exec(text) ?? [];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}

@@ -2,11 +2,19 @@
  * The server's certificate, its key, the clients' authority and its revocation lists: from files to
  * what the TLS library takes, with errors that say which file and why.
  */
-import { constants, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { constants, type KeyObject } from "node:crypto";
+import { statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
-import { AgentError, type AgentErrorDetails, errnoOf, reasonOf } from "../errors.ts";
-import { parseRevocationList, type RevocationList } from "./crl.ts";
+import { parseRevocationList, type RevocationList } from "../bytes/revocation-list.ts";
+import { reasonOf } from "../errors.ts";
+import {
+  type KeyFile,
+  readCertificateBytes,
+  readCertificateFile,
+  readKeyFile,
+  readOwnCertificate,
+  unusableFile,
+} from "../platform/pem-files.ts";
 import type { TrustSettings } from "./settings.ts";
 
 export interface CertificateFiles {
@@ -32,7 +40,6 @@ export interface TlsMaterial {
   warnings: readonly string[];
 }
 
-const CERTIFICATE_BLOCKS = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 const CRL_BLOCKS = /-----BEGIN X509 CRL-----([^-]+)-----END X509 CRL-----/g;
 const DAY_MS = 86_400_000;
 /** How long before its end a certificate or list is worth a warning. */
@@ -60,7 +67,7 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   try {
     createSecureContext(context);
   } catch (error) {
-    throw unusable("certificate", files.certificateFile, reasonOf(error), { cause: error });
+    throw unusableFile("certificate", files.certificateFile, reasonOf(error), { cause: error });
   }
   return { context, revocations, warnings };
 }
@@ -72,24 +79,12 @@ export function certificateFileNames(files: CertificateFiles): string[] {
   return [files.keyFile, files.certificateFile, ...trusted, ...crlFiles];
 }
 
-function readKey(file: string, warnings: string[]): { pem: string; object: KeyObject } {
-  const pem = readText(file, "private key", "ServerKeyFile= or --key= must name a PEM file");
-  if (/ENCRYPTED/.test(pem)) {
-    const hint = `Store it without a passphrase: openssl pkey -in "${file}" -out KEY, mode 0600`;
-    throw unusable("private key", file, "it is encrypted", { hint });
-  }
-  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(pem)) {
-    const hint = "ServerKeyFile= and ServerCertificateFile= may be swapped";
-    throw unusable("private key", file, "no PEM private key in it", { hint });
-  }
+function readKey(file: string, warnings: string[]): KeyFile {
+  const key = readKeyFile(file, "ServerKeyFile= or --key= must name a PEM file");
   if ((statSync(file).mode & 0o007) !== 0) {
     warnings.push(`Private key "${file}" is accessible to everybody, need mode 0640 or stricter`);
   }
-  try {
-    return { pem, object: createPrivateKey(pem) };
-  } catch (error) {
-    throw unusable("private key", file, reasonOf(error), { cause: error });
-  }
+  return key;
 }
 
 function readServerCertificate(
@@ -99,13 +94,9 @@ function readServerCertificate(
   nowMs: number,
 ): { pem: string; warnings: string[] } {
   const hint = "ServerCertificateFile= or --cert= must name a PEM file";
-  const { pem, certificates } = readCertificates(file, "certificate", hint);
-  const leaf = certificates[0];
-  if (leaf?.checkPrivateKey(key) !== true) {
-    const hint = "Where the file holds a chain, the server's own certificate has to come first";
-    const problem = `it does not belong to the private key "${keyFile}"`;
-    throw unusable("certificate", file, problem, { hint });
-  }
+  const { pem, certificates } = readOwnCertificate(file, hint, key, keyFile);
+  const [leaf] = certificates;
+  if (leaf === undefined) return { pem, warnings: [] };
   const warnings: string[] = [];
   const starts = Date.parse(leaf.validFrom);
   if (starts > nowMs) warnings.push(`Certificate "${file}" is not valid before ${leaf.validFrom}`);
@@ -117,27 +108,12 @@ function readServerCertificate(
 function readAuthority(file: string, nowMs: number, warnings: string[]): string | undefined {
   if (file === "all") return undefined;
   const hint = 'TrustedCertificateFile= or --trust= must name a PEM file, or be "all"';
-  const { pem, certificates } = readCertificates(file, "trusted certificate", hint);
+  const { pem, certificates } = readCertificateFile(file, "trusted certificate", hint);
   for (const certificate of certificates) {
     const what = `Trusted certificate ${JSON.stringify(certificate.subject)} of "${file}"`;
     warnings.push(...expiryWarnings(what, Date.parse(certificate.validTo), nowMs));
   }
   return pem;
-}
-
-function readCertificates(
-  file: string,
-  what: string,
-  hint: string,
-): { pem: string; certificates: X509Certificate[] } {
-  const blocks = readText(file, what, hint).match(CERTIFICATE_BLOCKS);
-  if (blocks === null) throw unusable(what, file, "no PEM certificate in it", { hint });
-  try {
-    const certificates = blocks.map((block) => new X509Certificate(block));
-    return { pem: `${blocks.join("\n")}\n`, certificates };
-  } catch (error) {
-    throw unusable(what, file, reasonOf(error), { cause: error });
-  }
 }
 
 interface RevocationFile {
@@ -148,13 +124,13 @@ interface RevocationFile {
 
 function readRevocationFile(file: string): RevocationFile[] {
   const hint = "CRLFile= or --crl= must name a file of X.509 revocation lists, PEM or DER";
-  const ders = revocationDers(readBytes(file, "revocation list", hint));
-  if (ders.length === 0) throw unusable("revocation list", file, "no list in it", { hint });
+  const ders = revocationDers(readCertificateBytes(file, "revocation list", hint));
+  if (ders.length === 0) throw unusableFile("revocation list", file, "no list in it", { hint });
   return ders.map((der) => {
     try {
       return { file, list: parseRevocationList(der), pem: pemOf(der) };
     } catch (error) {
-      throw unusable("revocation list", file, reasonOf(error), { hint, cause: error });
+      throw unusableFile("revocation list", file, reasonOf(error), { hint, cause: error });
     }
   });
 }
@@ -187,26 +163,4 @@ function expiryWarnings(what: string, endMs: number, nowMs: number): string[] {
   const end = new Date(endMs).toISOString();
   if (endMs <= nowMs) return [`${what} expired at ${end}`];
   return days < EXPIRY_WARNING_DAYS ? [`${what} expires at ${end}`] : [];
-}
-
-function readText(file: string, what: string, hint: string): string {
-  return readBytes(file, what, hint).toString("latin1");
-}
-
-function readBytes(file: string, what: string, hint: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    const problem = errnoOf(error) === "ENOENT" ? "no such file" : reasonOf(error);
-    throw unusable(what, file, problem, { hint, cause: error });
-  }
-}
-
-function unusable(
-  what: string,
-  file: string,
-  problem: string,
-  details: AgentErrorDetails,
-): AgentError {
-  return new AgentError("E_CERT", `Cannot use ${what} "${file}": ${problem}`, details);
 }

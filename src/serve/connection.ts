@@ -2,13 +2,19 @@
  * One HTTP connection: socket bytes → requests → an IngestStream each → answers. It holds at most
  * the one chunk the socket has delivered: while the store is behind, the socket is paused and the
  * sender feels it.
+ *
+ * Requests may be pipelined: while one waits for the disk, the next is read and handed to the store,
+ * behind it. Answers go out in the order of the requests. Each request stands for itself, but a refusal
+ * ends the connection: what the peer sent behind a refused request is dropped without an answer, and
+ * has to be repeated. Of that the store may keep entries, which it recognises then.
  */
 import { reasonOf } from "../errors.ts";
-import type { Counters } from "./counters.ts";
+import type { ConnectionContext } from "./connection-context.ts";
 import { type HttpEvent, type RequestHead, RequestParser, type Unfinished } from "./http1.ts";
 import type { Peer } from "./identity.ts";
-import type { Ingest, IngestResult, IngestStream } from "./ingest-types.ts";
-import type { IngestLimits, WireEncoding } from "./settings.ts";
+import type { IngestResult, IngestStream } from "./ingest-types.ts";
+import { type ByteSocket, PacedSocket } from "./paced-socket.ts";
+import { type Turn, Turns } from "./turns.ts";
 import {
   accepted,
   announcementFor,
@@ -20,48 +26,31 @@ import {
   type Refusal,
   type Reply,
   refusal,
+  shuttingDown,
   storageRefusal,
   type UploadRequest,
   untrustedCertificate,
 } from "./upload-request.ts";
-
-/** What a connection asks of its socket. */
-export interface ByteSocket {
-  /** Bytes taken; fewer than given = wait for `drained()`; -1 = closed. */
-  write(bytes: Uint8Array): number;
-  pause(): void;
-  resume(): void;
-  /** Closes after what was written. */
-  end(): void;
-  /** Closes at once, by reset. */
-  terminate(): void;
-}
-
-export interface ConnectionContext {
-  ingest: Ingest;
-  limits: IngestLimits;
-  announcedEncodings: readonly WireEncoding[];
-  counters: Counters;
-  /** Wall clock, for dates and certificates. */
-  wallMs(): number;
-  /** Monotonic clock, for deadlines. */
-  nowMs(): number;
-  /** An error that is a bug, with everything known about it. */
-  reportBug(error: unknown): void;
-}
 
 /** A request whose head passed the checks. */
 interface OpenRequest {
   request: UploadRequest;
   head: RequestHead;
   stream: IngestStream;
+  turn: Turn;
+  /** The client waits for a 100 before it sends the body. */
+  expectsContinue: boolean;
 }
 
 /**
- * reading: parsing what arrives. waiting: for the store. flushing: for the peer to read an answer.
- * lingering: refused; reads and drops, so that the peer gets to see the answer. closed: over.
+ * open: requests are read, unless something is to be waited for: see `#mayRead`.
+ * ending: nothing more is read; requests that were read get their answers, and the connection ends.
+ * lingering: the last answer is out; reads and drops, so that the peer gets to see it. closed: over.
  */
-type Phase = "reading" | "waiting" | "flushing" | "lingering" | "closed";
+type Phase = "open" | "ending" | "lingering" | "closed";
+
+/** Requests of one connection begun and not answered; past that the socket is paused. */
+const PIPELINE_MAX = 4;
 
 /**
  * A refused sender may be in the middle of its body. Closing with unread bytes resets the
@@ -70,32 +59,40 @@ type Phase = "reading" | "waiting" | "flushing" | "lingering" | "closed";
 const LINGER_BYTES_MAX = 1024 * 1024;
 const LINGER_MS = 2000;
 
+/** While the service stops, a sender may be quiet for so long in mid-request, or read its last answer. */
+const FINISH_WAIT_MS = 1000;
+
 export class HttpConnection {
-  readonly #socket: ByteSocket;
+  readonly #socket: PacedSocket;
   readonly #context: ConnectionContext;
   readonly #parser: RequestParser;
   readonly #inbox: Uint8Array[] = [];
+  /** One for each request begun and not answered. */
+  readonly #turns = new Turns();
   #peer: Peer | undefined;
   #address: string;
   #peerRefusal: Refusal | undefined;
+  /** The request whose body is being read. */
   #open: OpenRequest | undefined;
-  #phase: Phase = "reading";
-  #isPaused = false;
+  /** The one whose bytes the store has to take before more is read. */
+  #awaited: OpenRequest | undefined;
+  #phase: Phase = "open";
   #isFinishing = false;
   #peerEnded = false;
   #hadRequest = false;
-  #unsent: Uint8Array | undefined;
   #lingerBytes = 0;
   #unfinished: Unfinished = "nothing";
+  /** When the peer is too late with what is due next. */
   #deadlineMs: number;
 
   /** @param address of the other end, for logs until it is identified. */
   constructor(socket: ByteSocket, address: string, context: ConnectionContext) {
-    this.#socket = socket;
+    const { limits, nowMs } = context;
     this.#address = address;
     this.#context = context;
-    this.#parser = new RequestParser(context.limits.headSizeMax);
-    this.#deadlineMs = context.nowMs() + context.limits.handshakeTimeoutMs;
+    this.#parser = new RequestParser(limits.headSizeMax);
+    this.#socket = new PacedSocket(socket, nowMs, limits.stalledTimeoutMs);
+    this.#deadlineMs = nowMs() + limits.handshakeTimeoutMs;
   }
 
   /** Undefined until `admit()`, and for whoever was refused. */
@@ -120,7 +117,7 @@ export class HttpConnection {
   received(chunk: Uint8Array): void {
     if (this.#phase === "lingering") {
       this.#lingerBytes += chunk.length;
-      if (this.#lingerBytes > LINGER_BYTES_MAX) this.#pause();
+      if (this.#lingerBytes > LINGER_BYTES_MAX) this.#socket.pause();
       return;
     }
     if (this.#phase === "closed") return;
@@ -130,12 +127,8 @@ export class HttpConnection {
 
   /** The socket takes bytes again. */
   drained(): void {
-    const unsent = this.#unsent;
-    if (unsent === undefined || this.#phase === "closed") return;
-    this.#unsent = undefined;
-    this.#write(unsent);
-    if (this.#unsent !== undefined || this.#phase !== "flushing") return;
-    this.#phase = "reading";
+    if (this.#phase === "closed") return;
+    this.#socket.drained();
     this.#pump();
   }
 
@@ -148,6 +141,7 @@ export class HttpConnection {
 
   /** The socket is gone. */
   socketClosed(): void {
+    this.#turns.cancel();
     if (this.#phase !== "closed") this.#dropRequest("the connection was lost");
     this.#phase = "closed";
     this.#inbox.length = 0;
@@ -155,17 +149,24 @@ export class HttpConnection {
 
   /** Called every now and then: ends the connection when it has been late for too long. */
   checkDeadline(nowMs: number): void {
-    if (nowMs < this.#deadlineMs) return;
-    const { counters } = this.#context;
+    const isWriting = this.#phase === "open" || this.#phase === "ending";
+    if (isWriting && nowMs >= this.#socket.deadlineMs) {
+      this.#context.counters.count("stalled-answer", `Cut ${this.#who()}: it reads no answer`);
+      this.#close();
+    } else if (nowMs >= this.#deadlineMs) {
+      this.#endLate();
+    }
+  }
+
+  #endLate(): void {
     if (this.#phase === "lingering") {
       this.#close();
-    } else if (this.#phase === "flushing") {
-      counters.count("stalled-answer", `Cut ${this.#who()}: it reads no answer`);
-      this.#close();
-    } else if (this.#phase === "reading" && !this.#isIdle) {
-      this.#refuse(refusal(`stalled-${this.#unfinished}`, 408, "Request timed out."));
+    } else if (this.#phase === "open" && !this.#isIdle) {
+      const late = refusal(`stalled-${this.#unfinished}`, 408, "Request timed out.");
+      this.#refuse(this.#currentTurn(), this.#isFinishing ? shuttingDown() : late);
     } else {
-      if (this.#phase === "reading") counters.count("silent", `Cut ${this.#who()}: no request`);
+      const { counters } = this.#context;
+      if (this.#phase === "open") counters.count("silent", `Cut ${this.#who()}: no request`);
       this.terminate();
     }
   }
@@ -173,47 +174,69 @@ export class HttpConnection {
   /** Ends the connection without ceremony. */
   terminate(): void {
     this.#abandonStream();
+    this.#turns.cancel();
     this.#phase = "closed";
     this.#deadlineMs = Infinity;
     this.#socket.terminate();
   }
 
-  /** Ends the connection as soon as no request is under way. */
+  /** Begins no further request, and ends the connection as soon as those begun are answered. */
   finish(): void {
     this.#isFinishing = true;
-    if (this.#isIdle) this.#close();
+    if (this.#phase !== "open") return;
+    this.#deadlineMs = Math.min(this.#deadlineMs, this.#context.nowMs() + FINISH_WAIT_MS);
+    if (this.#isBetweenRequests) this.#stopReading();
+    else if (this.#awaited !== undefined) this.#deadlineMs = Infinity;
   }
 
-  /** Ends the connection now: nothing more is read; a request under way is told why. */
+  /** Ends the connection now: nothing more is read; the request that is next to be answered is told why. */
   cut(why: Refusal): void {
     if (this.#phase === "closed" || this.#phase === "lingering") return;
-    if (this.#isIdle || this.#phase === "flushing") {
+    if (this.#isIdle) {
       this.#context.counters.count(why.reason, `Closed the connection of ${this.#who()}`);
       this.#close();
-    } else {
-      this.#refuse(why);
+      return;
     }
+    this.#abandonStream();
+    this.#answerRefusal(why);
+  }
+
+  /** No request has begun that was not read to its end. */
+  get #isBetweenRequests(): boolean {
+    return this.#open === undefined && this.#parser.unfinished === "nothing";
   }
 
   /** No request is under way. */
   get #isIdle(): boolean {
-    const isReading = this.#phase === "reading";
-    return isReading && this.#open === undefined && this.#unfinished === "nothing";
+    return this.#turns.count === 0 && this.#isBetweenRequests;
+  }
+
+  /** The store takes more, the peer reads, and not too many requests wait for an answer. */
+  get #mayRead(): boolean {
+    if (this.#phase !== "open" || this.#awaited !== undefined) return false;
+    if (this.#socket.isBehind) return false;
+    return this.#open !== undefined || this.#turns.count < PIPELINE_MAX;
   }
 
   #pump(): void {
-    while (this.#phase === "reading") {
+    while (this.#mayRead) {
+      if (this.#isFinishing && this.#isBetweenRequests) {
+        this.#stopReading();
+        return;
+      }
       const event = this.#parser.next();
       if (event !== undefined) {
         this.#handle(event);
         continue;
       }
       const chunk = this.#inbox.shift();
-      if (chunk === undefined) break;
+      if (chunk === undefined) {
+        this.#awaitBytes();
+        return;
+      }
       this.#parser.feed(chunk);
     }
-    if (this.#phase === "reading") this.#awaitBytes();
-    else if (this.#phase !== "lingering") this.#pause();
+    if (this.#phase === "open" || this.#phase === "ending") this.#socket.pause();
   }
 
   #handle(event: HttpEvent): void {
@@ -228,67 +251,78 @@ export class HttpConnection {
         this.#endRequest();
         break;
       case "malformed":
-        this.#refuse(refusal(`request-malformed-${event.status}`, event.status, event.text));
-        break;
+        this.#refuse(
+          this.#currentTurn(),
+          refusal(`request-malformed-${event.status}`, event.status, event.text),
+        );
     }
   }
 
   /** Everything that arrived is parsed: says what is due next, and by when. */
   #awaitBytes(): void {
-    const unfinished = this.#parser.unfinished;
     if (this.#peerEnded) {
       this.#dropRequest("it ended in the middle of a request");
-      this.#close();
+      this.#stopReading();
       return;
     }
-    if (this.#isFinishing && this.#open === undefined && unfinished === "nothing") {
-      this.#close();
-      return;
-    }
-    if (this.#hadRequest || this.#open !== undefined) this.#setDeadline(unfinished);
+    const unfinished = this.#parser.unfinished;
+    if (this.#hadRequest) this.#setDeadline(unfinished);
     this.#unfinished = unfinished;
-    this.#resume();
+    this.#socket.resume();
   }
 
   /**
    * A head has to be complete in time however it trickles; a body has to make progress; between
    * requests and between the chunks of a body a sender may be quiet for ever (TCP keepalive
-   * finds the dead ones).
+   * finds the dead ones), until the service stops.
    */
   #setDeadline(unfinished: Unfinished): void {
     if (unfinished === "head" && this.#unfinished === "head") return;
-    const allowedMs = unfinished === "nothing" ? Infinity : this.#context.limits.stalledTimeoutMs;
-    this.#deadlineMs = this.#context.nowMs() + allowedMs;
+    const { limits, nowMs } = this.#context;
+    let allowedMs = unfinished === "nothing" ? Infinity : limits.stalledTimeoutMs;
+    if (this.#isFinishing) allowedMs = FINISH_WAIT_MS;
+    this.#deadlineMs = nowMs() + allowedMs;
   }
 
   #startRequest(head: RequestHead): void {
     this.#hadRequest = true;
     this.#unfinished = "nothing";
+    const turn = this.#turns.begin();
     const request = checkRequest(head, this.#context.limits.entrySizeMax);
     if ("reply" in request) {
-      this.#refuse(request, head);
+      this.#refuse(turn, request, head);
     } else if (this.#peerRefusal !== undefined) {
-      this.#answerAndLinger(this.#peerRefusal.reply); // counted when it was made
+      const { reply } = this.#peerRefusal; // counted when it was made
+      this.#stopReading();
+      turn(() => this.#answerLast(reply));
     } else if (this.#peer === undefined) {
-      this.#refuse(untrustedCertificate("UNIDENTIFIED"));
+      this.#refuse(turn, untrustedCertificate("UNIDENTIFIED"));
     } else {
       const why = this.#expired() ?? checkEncoding(request.encoding);
-      if (why === undefined) this.#openRequest(this.#peer, request, head);
-      else this.#refuse(why);
+      if (why === undefined) this.#openRequest(this.#peer, request, head, turn);
+      else this.#refuse(turn, why);
     }
   }
 
-  #openRequest(peer: Peer, request: UploadRequest, head: RequestHead): void {
+  #openRequest(peer: Peer, request: UploadRequest, head: RequestHead, turn: Turn): void {
     try {
-      const stream = this.#context.ingest.open(peer.name, request.encoding);
-      this.#open = { request, head, stream };
+      const { encoding, format, framing } = request;
+      const stream = this.#context.ingest.open(peer.name, encoding, format);
+      const expectsContinue = request.expectsContinue && hasBody(request);
+      this.#open = { request, head, stream, turn, expectsContinue };
+      this.#parser.startBody(framing);
     } catch (error) {
-      this.#fail(error);
+      this.#fail(turn, error);
       return;
     }
-    this.#parser.startBody(request.framing);
-    if (request.expectsContinue && hasBody(request)) this.#write(CONTINUE);
-    if (this.#unsent !== undefined) this.#flush();
+    this.#continueIfNext();
+  }
+
+  /** Asks for a body that waits to be asked for, but only behind the answers of earlier requests. */
+  #continueIfNext(): void {
+    if (this.#open?.expectsContinue !== true || this.#turns.count > 1) return;
+    this.#open.expectsContinue = false;
+    this.#socket.write(CONTINUE);
   }
 
   /** A connection may outlive its certificate; each request is checked against the clock. */
@@ -299,11 +333,16 @@ export class HttpConnection {
   }
 
   #pushBody(bytes: Uint8Array): void {
+    const open = this.#open;
+    if (open === undefined) return;
+    open.expectsContinue = false;
     try {
-      const pending = this.#open?.stream.push(bytes);
-      if (pending !== undefined) this.#waitFor(pending, () => undefined);
+      const pending = open.stream.push(bytes);
+      if (pending === undefined) return;
+      this.#await(open);
+      pending.then(() => this.#goOn(open)).catch((error: unknown) => this.#fail(open.turn, error));
     } catch (error) {
-      this.#fail(error);
+      this.#fail(open.turn, error);
     }
   }
 
@@ -311,20 +350,48 @@ export class HttpConnection {
     const open = this.#open;
     if (open === undefined) return;
     this.#open = undefined;
-    this.#waitFor(open.stream.end(), (result: IngestResult) => {
-      const reply = this.#replyTo(open, result);
-      this.#write(formatReply(reply, false, this.#context.wallMs()));
-      // A client that goes on sending behind its last request is unread, like a refused one.
-      if (reply.close && (this.#unsent !== undefined || this.#inbox.length > 0)) this.#linger();
-      else if (reply.close) this.#close();
-      else if (this.#unsent !== undefined) this.#flush();
-    });
+    this.#unfinished = "nothing";
+    if (open.request.keepAlive) this.#await(open);
+    else this.#stopReading();
+    open.stream
+      .end(() => this.#goOn(open))
+      .then((result) => {
+        open.turn(() => this.#answer(open, result));
+        this.#goOn(open);
+      })
+      .catch((error: unknown) => this.#fail(open.turn, error));
+  }
+
+  /** Stops parsing until the store has taken what a request brought: the next one's entries come behind. */
+  #await(request: OpenRequest): void {
+    this.#awaited = request;
+    this.#deadlineMs = Infinity;
+  }
+
+  #goOn(request: OpenRequest): void {
+    if (this.#awaited !== request) return;
+    this.#awaited = undefined;
+    this.#pump();
+  }
+
+  #answer(open: OpenRequest, result: IngestResult): void {
+    const reply = this.#replyTo(open, result);
+    this.#socket.write(formatReply(reply, false, this.#context.wallMs()));
+    if (!reply.close) {
+      this.#continueIfNext();
+      this.#pump();
+    } else if (this.#socket.isBehind || this.#inbox.length > 0 || this.#isFinishing) {
+      // A client that sends something behind its last request is unread, like a refused one.
+      this.#linger();
+    } else {
+      this.#close();
+    }
   }
 
   #replyTo(open: OpenRequest, result: IngestResult): Reply {
     const { announcedEncodings, counters } = this.#context;
-    const isLast = this.#isFinishing || this.#peerEnded;
-    const request = isLast ? { ...open.request, keepAlive: false } : open.request;
+    const isLast = this.#phase === "ending" && this.#turns.count === 0;
+    const request = { ...open.request, keepAlive: !isLast };
     if (result.trailingBytes === 0) {
       return accepted(request, announcementFor(open.head, announcedEncodings));
     }
@@ -335,86 +402,70 @@ export class HttpConnection {
     return prematureEnd(request, result.trailingBytes);
   }
 
-  /** Stops parsing until the promise settles. */
-  #waitFor<T>(promise: Promise<T>, onDone: (value: T) => void): void {
-    this.#phase = "waiting";
-    this.#deadlineMs = Infinity;
-    promise
-      .then((value) => {
-        if (this.#phase !== "waiting") return;
-        this.#phase = "reading";
-        onDone(value);
-        this.#pump();
-      })
-      .catch((error: unknown) => this.#fail(error));
+  /** That of the request which is being read. */
+  #currentTurn(): Turn {
+    return this.#open?.turn ?? this.#turns.begin();
   }
 
-  /** Goes on after the peer has taken what we wrote. */
-  #flush(): void {
-    this.#phase = "flushing";
-    this.#deadlineMs = this.#context.nowMs() + this.#context.limits.stalledTimeoutMs;
-  }
-
-  #fail(error: unknown): void {
+  #fail(turn: Turn, error: unknown): void {
     if (this.#phase === "closed" || this.#phase === "lingering") return;
     const why = storageRefusal(error);
     if (why.reason === "internal-error") this.#context.reportBug(error);
-    this.#refuse(why, undefined, reasonOf(error));
+    this.#refuse(turn, why, undefined, reasonOf(error));
   }
 
-  /** Answers with a status and ends the connection, in a way that lets the peer read the answer. */
-  #refuse(why: Refusal, head?: RequestHead, detail?: string): void {
+  /** Answers with a status when it is the request's turn, and ends the connection with that. */
+  #refuse(turn: Turn, why: Refusal, head?: RequestHead, detail?: string): void {
+    if (this.#open === undefined || this.#open.turn === turn) this.#abandonStream();
+    else this.#dropRequest("an earlier one was refused");
+    this.#stopReading();
+    turn(() => this.#answerRefusal(why, head, detail));
+  }
+
+  #answerRefusal(why: Refusal, head?: RequestHead, detail?: string): void {
     const about = detail ?? why.reply.text;
     const message = `Answered ${this.#who()} ${why.reply.status}: ${about}`;
     this.#context.counters.count(why.reason, message);
-    this.#answerAndLinger(why.reply, head);
+    this.#answerLast(why.reply, head);
   }
 
-  #answerAndLinger(reply: Reply, head?: RequestHead): void {
-    this.#abandonStream();
-    this.#write(formatReply(reply, head?.method === "HEAD", this.#context.wallMs()));
+  /** Ends the connection in a way that lets the peer read the answer. */
+  #answerLast(reply: Reply, head?: RequestHead): void {
+    this.#socket.write(formatReply(reply, head?.method === "HEAD", this.#context.wallMs()));
     this.#linger();
+  }
+
+  /** What was read gets its answers, then the connection ends. */
+  #stopReading(): void {
+    if (this.#phase !== "open") return;
+    this.#phase = "ending";
+    this.#deadlineMs = Infinity;
+    this.#unfinished = "nothing";
+    if (this.#turns.count === 0) this.#close();
+    else this.#socket.pause();
   }
 
   #linger(): void {
     if (this.#phase === "closed") return;
     this.#phase = "lingering";
+    this.#unfinished = "nothing";
+    this.#turns.cancel();
     this.#inbox.length = 0;
-    this.#deadlineMs = this.#context.nowMs() + LINGER_MS;
-    if (this.#peerEnded && this.#unsent === undefined) this.#close();
-    else this.#resume();
-  }
-
-  #write(bytes: Uint8Array): void {
-    if (this.#phase === "closed") return;
-    if (this.#unsent !== undefined) {
-      this.#unsent = Buffer.concat([this.#unsent, bytes]);
-      return;
-    }
-    const written = this.#socket.write(bytes);
-    if (written >= 0 && written < bytes.length) this.#unsent = bytes.subarray(written);
-  }
-
-  #pause(): void {
-    if (this.#isPaused || this.#phase === "closed") return;
-    this.#isPaused = true;
-    this.#socket.pause();
-  }
-
-  #resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    this.#socket.resume();
+    const allowedMs = this.#isFinishing ? FINISH_WAIT_MS : LINGER_MS;
+    this.#deadlineMs = this.#context.nowMs() + allowedMs;
+    if (this.#peerEnded && !this.#socket.isBehind) this.#close();
+    else this.#socket.resume();
   }
 
   #close(): void {
     if (this.#phase === "closed") return;
-    if (this.#unsent !== undefined) {
+    if (this.#socket.isBehind) {
       // What was not taken until now never will be; `end()` would wait for it for ever.
       this.terminate();
       return;
     }
     this.#abandonStream();
+    this.#turns.cancel();
     this.#phase = "closed";
     this.#inbox.length = 0;
     // A peer may ignore that we closed; it is reset then.
@@ -422,27 +473,27 @@ export class HttpConnection {
     this.#socket.end();
   }
 
-  /** The peer left; a body under way is incomplete. */
+  /** A request was not read to its end, and never will be. */
   #dropRequest(how: string): void {
-    if (this.#open === undefined && this.#unfinished === "nothing") return;
+    const open = this.#open;
+    if (open === undefined && this.#unfinished === "nothing") return;
     this.#context.counters.count("request-cut", `Dropped a request of ${this.#who()}: ${how}`);
+    this.#unfinished = "nothing";
     this.#abandonStream();
+    open?.turn(() => this.#close());
   }
 
   #abandonStream(): void {
+    if (this.#awaited === this.#open) this.#awaited = undefined;
     this.#open?.stream.abort();
     this.#open = undefined;
   }
 
   #who(): string {
-    return quoted(this.#address);
+    return JSON.stringify(this.#address);
   }
 }
 
 function hasBody(request: UploadRequest): boolean {
   return request.framing.kind === "chunked" || request.framing.length > 0;
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text);
 }

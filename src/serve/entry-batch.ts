@@ -40,7 +40,7 @@ export class EntryBatch {
     return this.size + size <= this.buffer.byteLength;
   }
 
-  /** Appends an entry; there must be room for `sizeOf(entry)`. */
+  /** Appends an entry that holds its fields; there must be room for `sizeOf(entry)`. */
   add(entry: Entry): void {
     const { fieldCount, fieldStart, fieldEnd, nameLength } = entry;
     const first = fieldStart[0] ?? 0;
@@ -92,6 +92,7 @@ export class EntryBatch {
     const fieldCount = words[word + 1] ?? 0;
     const bytesStart = start + HEAD_SIZE + fieldCount * FIELD_SIZE;
     entry.bytes = this.#bytes;
+    entry.dictionary = undefined;
     entry.fieldCount = fieldCount;
     entry.realtimeUsec = doubles[double + 1] ?? 0;
     entry.monotonicUsec = doubles[double + 2] ?? 0;

@@ -2,9 +2,9 @@
  * Notices that files have changed: at once where the kernel tells, by looking now and then where
  * it does not (network file systems, a folder that is itself replaced through a symlink).
  */
-import { type FSWatcher, statSync, watch } from "node:fs";
+import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
-import { errnoOf } from "../errors.ts";
+import { filesSignature } from "../platform/file-signature.ts";
 
 export interface FileWatchOptions {
   /** Quiet time after a change: tools write key and certificate one after the other. */
@@ -26,7 +26,7 @@ export class FileWatch {
     this.#files = files;
     this.#onChange = onChange;
     this.#settleMs = options.settleMs ?? 500;
-    this.#seen = this.#signature();
+    this.#seen = filesSignature(this.#files);
     this.#pollTimer = setInterval(() => this.#look(), options.pollMs ?? 30_000);
     for (const folder of new Set(files.map((file) => dirname(file)))) this.#watchFolder(folder);
   }
@@ -54,23 +54,9 @@ export class FileWatch {
   }
 
   #look(): void {
-    const signature = this.#signature();
+    const signature = filesSignature(this.#files);
     if (signature === this.#seen) return;
     this.#seen = signature;
     this.#onChange();
-  }
-
-  /** Changes whenever a file does. */
-  #signature(): string {
-    return this.#files.map((file) => fileSignature(file)).join("\n");
-  }
-}
-
-function fileSignature(file: string): string {
-  try {
-    const { ino, size, mtimeMs, ctimeMs } = statSync(file);
-    return `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
-  } catch (error) {
-    return errnoOf(error) ?? "unreadable";
   }
 }

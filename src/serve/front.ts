@@ -2,6 +2,8 @@
  * The network front of `serve`: all listeners and connections, who may connect, and how it ends.
  * Bytes of admitted senders go to the Ingest; everything refused is counted and answered.
  */
+
+import { isRevoked } from "../bytes/revocation-list.ts";
 import { AgentError, reasonOf } from "../errors.ts";
 import { log } from "../log.ts";
 import {
@@ -10,9 +12,9 @@ import {
   loadTlsMaterial,
   type TlsMaterial,
 } from "./certificates.ts";
-import { type ByteSocket, type ConnectionContext, HttpConnection } from "./connection.ts";
+import { HttpConnection } from "./connection.ts";
+import type { ConnectionContext } from "./connection-context.ts";
 import { Counters } from "./counters.ts";
-import { isRevoked } from "./crl.ts";
 import { FileWatch } from "./file-watch.ts";
 import {
   addressName,
@@ -24,6 +26,7 @@ import {
 import type { Ingest } from "./ingest-types.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import { type Accepted, type Acceptor, type Listener, openListener } from "./listener.ts";
+import type { ByteSocket } from "./paced-socket.ts";
 import { type Place, Places } from "./places.ts";
 import { RawConnection } from "./raw-connection.ts";
 import type { IngestLimits, WireEncoding } from "./settings.ts";
@@ -67,7 +70,9 @@ export interface Front {
    * revoked since. False: they do not work, the former ones stay (it was logged why).
    */
   reloadCertificates(): boolean;
-  /** Accepts nothing more, lets requests finish for this long, then cuts them. */
+  /**
+   * Accepts nothing more, lets requests finish for this long as long as they make progress, then cuts them.
+   */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -76,6 +81,8 @@ type Protocol = "https" | "http" | "raw";
 /** How long `stop()` lets senders read why they were cut. */
 const CUT_MS = 2500;
 const SWEEP_MS_MAX = 1000;
+/** While stopping, the end of each wait counts. */
+const SWEEP_MS_STOPPING = 100;
 
 /** @throws AgentError E_CERT, E_IO: then nothing is left open. */
 export async function startFront(options: FrontOptions): Promise<Front> {
@@ -97,7 +104,7 @@ class NetworkFront implements Front {
   readonly #context: ConnectionContext;
   readonly #http = new Set<HttpConnection>();
   readonly #raw = new Set<RawConnection>();
-  readonly #sweepTimer: ReturnType<typeof setInterval>;
+  #sweepTimer: ReturnType<typeof setInterval>;
   #listeners: Listener[] = [];
   #material: TlsMaterial | undefined;
   #watch: FileWatch | undefined;
@@ -170,6 +177,8 @@ class NetworkFront implements Front {
     for (const listener of this.#listeners) listener.stop();
     this.#listeners = [];
     for (const connection of [...this.#http, ...this.#raw]) connection.finish();
+    clearInterval(this.#sweepTimer);
+    this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_MS_STOPPING);
     await this.#emptied(graceMs);
     for (const connection of [...this.#http]) connection.cut(shuttingDown());
     await this.#emptied(CUT_MS);

@@ -7,6 +7,7 @@
  * Strict where leniency lets two programs see two different requests in one stream: no bare LF, no
  * folded lines, no blank before a colon, one Content-Length, plain hexadecimal chunk sizes.
  */
+import { parseChunkLine, parseField } from "../http/framing.ts";
 
 export interface RequestHead {
   method: string;
@@ -33,11 +34,7 @@ export type Unfinished = "nothing" | "head" | "body";
 
 /** A chunk's size and its extensions, which nobody uses. */
 const CHUNK_LINE_SIZE_MAX = 4096;
-/** 13 hexadecimal digits stay below 2^53. */
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\/(\d)\.(\d)$/;
-const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const LF = 10;
 const CR = 13;
 const NO_BYTES = new Uint8Array(0);
@@ -277,9 +274,9 @@ export class RequestParser {
   }
 
   #acceptChunkLine(line: string): HttpEvent | undefined {
-    const size = CHUNK_LINE.exec(line)?.[1];
+    const size = parseChunkLine(line);
     if (size === undefined) return this.#malformed(400, "Bad chunk size.");
-    this.#remaining = Number.parseInt(size, 16);
+    this.#remaining = size;
     if (this.#remaining > 0) {
       this.#state = "chunk-data";
     } else {
@@ -299,26 +296,4 @@ export class RequestParser {
 /** No request line begins like this; undefined = nothing there yet. */
 function isBinary(byte: number | undefined): boolean {
   return byte !== undefined && byte !== CR && (byte <= 0x20 || byte >= 0x7f);
-}
-
-function parseField(line: string): { name: string; value: string } | undefined {
-  const colon = line.indexOf(":");
-  if (colon === -1) return undefined;
-  const name = line.slice(0, colon);
-  const value = line.slice(colon + 1);
-  if (!(FIELD_NAME.test(name) && FIELD_VALUE.test(value))) return undefined;
-  return { name: name.toLowerCase(), value: trimBlanks(value) };
-}
-
-/** By hand: a pattern for this takes quadratic time on a long run of blanks. */
-function trimBlanks(value: string): string {
-  let start = 0;
-  let end = value.length;
-  while (start < end && isBlank(value.charCodeAt(start))) start++;
-  while (end > start && isBlank(value.charCodeAt(end - 1))) end--;
-  return value.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }

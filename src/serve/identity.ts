@@ -4,7 +4,7 @@
  * names. Without, it is the peer's address. Never anything the sender merely claims.
  */
 import { isIPv6 } from "node:net";
-import { type CertificateId, readCertificateId } from "./crl.ts";
+import { type CertificateId, readCertificateId } from "../bytes/revocation-list.ts";
 import { PEER_REFUSALS, type Refusal, untrustedCertificate } from "./upload-request.ts";
 
 export interface Peer {

@@ -1,14 +1,15 @@
 /**
- * From bytes to stored entries: decoder → export-format parser → sink, for every kind of source.
+ * From bytes to stored entries: decoder → parser of the export or batch format → sink, for every kind of source.
  * HOT: guarded by scripts/bench/run.
  */
+import { BatchDecoder, type BatchHandler } from "../batch-format/decoder.ts";
 import { AgentError } from "../errors.ts";
-import type { RefusalReason } from "../export-format/fields.ts";
 import { ExportParser, type ParserHandler } from "../export-format/parser.ts";
 import type { Entry } from "../journal/entry.ts";
 import type { Counters } from "./counters.ts";
 import { createDecoder, type Decoder } from "./decoding/decoder.ts";
 import type {
+  EntryFormat,
   Ingest,
   IngestCounts,
   IngestResult,
@@ -33,32 +34,35 @@ export class IngestPipeline implements Ingest {
     this.counters = counters;
   }
 
-  open(sender: string, encoding: string | undefined): IngestStream {
-    return new Stream(this, this.#sinks.openSink(sender), sender, encoding ?? "");
+  open(sender: string, encoding: string | undefined, format: EntryFormat = "export"): IngestStream {
+    return new Stream(this, this.#sinks.openSink(sender), sender, encoding ?? "", format);
   }
 }
 
-class Stream implements IngestStream, ParserHandler {
+class Stream implements IngestStream, ParserHandler, BatchHandler {
   readonly #pipeline: IngestPipeline;
   readonly #sink: Sink;
   readonly #sender: string;
-  readonly #parser: ExportParser;
+  readonly #parser: ExportParser | BatchDecoder;
   readonly #decoder: Decoder;
   readonly #refused = new Map<string, number>();
   /** This stream's part of the pipeline's sum. */
   #heldBytes = 0;
   #closed = false;
 
-  constructor(pipeline: IngestPipeline, sink: Sink, sender: string, encoding: string) {
+  constructor(
+    pipeline: IngestPipeline,
+    sink: Sink,
+    sender: string,
+    encoding: string,
+    format: EntryFormat,
+  ) {
     this.#pipeline = pipeline;
     this.#sink = sink;
     this.#sender = sender;
     const { entryFieldsMax, fieldSizeMax, entrySizeMax } = pipeline.limits;
-    this.#parser = new ExportParser(this, {
-      fieldsMax: entryFieldsMax,
-      fieldSizeMax,
-      entrySizeMax,
-    });
+    const max = { fieldsMax: entryFieldsMax, fieldSizeMax, entrySizeMax };
+    this.#parser = format === "batch" ? new BatchDecoder(this, max) : new ExportParser(this, max);
     const decoder = createDecoder(encoding, (bytes) => this.#parser.push(bytes));
     if (decoder === undefined) {
       sink.close();
@@ -71,7 +75,11 @@ class Stream implements IngestStream, ParserHandler {
     this.#sink.add(entry);
   }
 
-  onRefused(reason: RefusalReason, offset: number, detail: string): void {
+  onBlock(block: Uint8Array): void {
+    this.#sink.addBlock(block);
+  }
+
+  onRefused(reason: string, offset: number, detail: string): void {
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
     this.#pipeline.refused++;
     this.#pipeline.counters.count(
@@ -93,11 +101,13 @@ class Stream implements IngestStream, ParserHandler {
     await this.#sink.ready();
   }
 
-  async end(): Promise<IngestResult> {
+  async end(onHandedOver?: () => void): Promise<IngestResult> {
     try {
       await this.#decoder.end();
       const trailingBytes = this.#parser.end();
-      await this.#sink.commit();
+      const committed = this.#sink.commit();
+      onHandedOver?.();
+      await committed;
       return { counts: this.#counts(), trailingBytes };
     } finally {
       this.#close();

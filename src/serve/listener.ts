@@ -7,9 +7,9 @@ import { readFileSync, readlinkSync, unlinkSync } from "node:fs";
 import { createServer } from "node:tls";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import type { TlsContext } from "./certificates.ts";
-import type { ByteSocket } from "./connection.ts";
 import type { HandshakeFacts } from "./identity.ts";
 import { formatListenAddress, type ListenAddress } from "./listen-address.ts";
+import type { ByteSocket } from "./paced-socket.ts";
 
 /** What takes the bytes of one connection. */
 export interface ByteConnection {

@@ -1,8 +1,9 @@
 /** One connection that carries an export stream and nothing else (`--listen-raw`, ForwardToSocket=). */
 import { AgentError, reasonOf } from "../errors.ts";
-import type { ByteSocket, ConnectionContext } from "./connection.ts";
+import type { ConnectionContext } from "./connection-context.ts";
 import type { Peer } from "./identity.ts";
 import type { IngestStream } from "./ingest-types.ts";
+import type { ByteSocket } from "./paced-socket.ts";
 import { storageRefusal } from "./upload-request.ts";
 
 export type RawContext = Pick<ConnectionContext, "ingest" | "counters" | "reportBug">;

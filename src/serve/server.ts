@@ -3,12 +3,12 @@ import { hostname } from "node:os";
 import { ExitStatus } from "../errors.ts";
 import { log, logOptions } from "../log.ts";
 import { machineId } from "../platform/host.ts";
+import { lockPath } from "../platform/process-lock.ts";
 import type { InheritedSocket, Notifier } from "../platform/service.ts";
 import { Counters } from "./counters.ts";
 import { type Front, type FrontOptions, startFront } from "./front.ts";
 import { IngestPipeline } from "./ingest.ts";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
-import { lockOutput } from "./output-lock.ts";
 import type { ServeSettings } from "./settings.ts";
 import { runSources, type SourcesSummary } from "./sources/run-sources.ts";
 import { type StoreThread, startStoreThread } from "./store-thread/store-thread.ts";
@@ -49,7 +49,8 @@ export async function serve(
   settings: ServeSettings,
   runtime: ServeRuntime,
 ): Promise<ExitStatus | 0> {
-  const lock = lockOutput(settings.output);
+  const hint = "Give each receiver an --output= of its own";
+  const lock = lockPath(settings.output, { purpose: "serve", hint });
   try {
     return await serveLocked(settings, runtime);
   } finally {

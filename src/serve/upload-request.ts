@@ -8,8 +8,10 @@
  * and with parameters; and an HTTP/1.0 body without a length is refused, where stock answers 202
  * and drops it.
  */
+import { BATCH_CONTENT_TYPE } from "../batch-format/format.ts";
 import { AgentError } from "../errors.ts";
 import type { BodyFraming, RequestHead } from "./http1.ts";
+import type { EntryFormat } from "./ingest-types.ts";
 import { WIRE_ENCODINGS, type WireEncoding } from "./settings.ts";
 
 export interface Reply {
@@ -31,6 +33,7 @@ export interface Refusal {
 /** What a request that passed the checks is. */
 export interface UploadRequest {
   framing: BodyFraming;
+  format: EntryFormat;
   /** In lower case; undefined = plain, else perhaps one nobody decodes: `checkEncoding()`. */
   encoding: string | undefined;
   expectsContinue: boolean;
@@ -39,6 +42,12 @@ export interface UploadRequest {
 }
 
 const CONTENT_TYPE = "application/vnd.fdo.journal";
+const FORMAT_BY_TYPE: ReadonlyMap<string, EntryFormat> = new Map([
+  [CONTENT_TYPE, "export"],
+  [BATCH_CONTENT_TYPE, "batch"],
+]);
+/** Tells our uploader that it may send batches; no other program looks at it. */
+const ACCEPT_POST = `Accept-Post: ${[...FORMAT_BY_TYPE.keys()].join(", ")}`;
 const RETRY_AFTER = "Retry-After: 30";
 /** Values stock's announcement gives its algorithms, evenly spaced; ours have fixed places. */
 const ENCODING_WEIGHT: Record<WireEncoding, string> = {
@@ -52,7 +61,8 @@ const ENCODING_WEIGHT: Record<WireEncoding, string> = {
 export function checkRequest(head: RequestHead, bodySizeMax: number): UploadRequest | Refusal {
   if (head.method !== "POST") return refusal("request-method", 406, "Unsupported method.");
   if (!isUploadPath(head.target)) return refusal("request-path", 404, "Not found.");
-  if (!isJournalType(head.headers.get("content-type"))) {
+  const format = formatOf(head.headers.get("content-type"));
+  if (format === undefined) {
     const text = `Content-Type: ${CONTENT_TYPE} is required.`;
     return refusal("request-content-type", 415, text);
   }
@@ -62,6 +72,7 @@ export function checkRequest(head: RequestHead, bodySizeMax: number): UploadRequ
   const isModern = head.minorVersion > 0;
   return {
     framing,
+    format,
     encoding: encoding === "" || encoding === "identity" ? undefined : encoding,
     expectsContinue: isModern && hasToken(head, "expect", "100-continue"),
     keepAlive: isModern && !hasToken(head, "connection", "close"),
@@ -133,8 +144,8 @@ export function storageRefusal(error: unknown): Refusal {
 
 /** Everything of the request is on disk. */
 export function accepted(request: UploadRequest, announcement: string | undefined): Reply {
-  const reply = { status: 202, text: "OK.", close: !request.keepAlive };
-  return announcement === undefined ? reply : { ...reply, headers: [announcement] };
+  const headers = announcement === undefined ? [ACCEPT_POST] : [ACCEPT_POST, announcement];
+  return { status: 202, text: "OK.", headers, close: !request.keepAlive };
 }
 
 /** The body ended inside an entry; whole entries are stored. */
@@ -214,10 +225,11 @@ function isUploadPath(target: string): boolean {
   }
 }
 
-function isJournalType(values: readonly string[] | undefined): boolean {
-  if (values?.length !== 1) return false;
+/** Undefined for anything that is not one type of those taken here. */
+function formatOf(values: readonly string[] | undefined): EntryFormat | undefined {
+  if (values?.length !== 1) return undefined;
   const type = values[0]?.split(";", 1)[0] ?? "";
-  return type.trimEnd().toLowerCase() === CONTENT_TYPE;
+  return FORMAT_BY_TYPE.get(type.trimEnd().toLowerCase());
 }
 
 function checkFraming(head: RequestHead, bodySizeMax: number): BodyFraming | Refusal {

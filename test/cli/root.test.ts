@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ALL_SERVE_SETTINGS } from "../../src/cli/serve-options.ts";
+import { ALL_UPLOAD_SETTINGS } from "../../src/cli/upload-options.ts";
 import { VERSION } from "../../src/version.ts";
 import { runAgent } from "../support/run-agent.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -13,14 +14,15 @@ describe("agent", () => {
     const { status, stdout, stderr } = await runAgent([arg]);
     expect(stdout).toStartWith("Usage: agent COMMAND [OPTION]...\n");
     expect(stdout).toMatch(/^ {2}serve +Receive journals/m);
+    expect(stdout).toMatch(/^ {2}upload +Read the journal/m);
     expect([status, stderr]).toEqual([0, ""]);
   });
 
   test("--version prints version, commit and Bun version", async () => {
-    for (const args of [["--version"], ["serve", "--version"]]) {
+    for (const args of [["--version"], ["serve", "--version"], ["upload", "--version"]]) {
       const { status, stdout, stderr } = await runAgent(args);
       expect(stdout).toBe(
-        `${args.length === 1 ? "agent" : "agent serve"} ${VERSION} (commit development, Bun ${Bun.version})\n`,
+        `${["agent", ...args.slice(0, -1)].join(" ")} ${VERSION} (commit development, Bun ${Bun.version})\n`,
       );
       expect([status, stderr]).toEqual([0, ""]);
     }
@@ -34,6 +36,11 @@ describe("agent", () => {
     [["serve", "--key"], 'Cannot use "--key": it needs a value'],
     [["serve", "--max-use=much"], '--max-use: Cannot read size "much"'],
     [["serve", "--output=/tmp"], "Cannot start: zero sources specified"],
+    [["upload"], "Cannot start: no URL to send to"],
+    [["upload", "--url"], 'Cannot use "--url": it needs a value'],
+    [["upload", "--system=yes"], 'Cannot use "--system": it takes no value'],
+    [["upload", "--lines=1", "-n2"], 'Cannot use "--lines": it is given twice'],
+    [["upload", "--url=ftp://h"], '--url: Cannot upload to "ftp://h"'],
   ])("%p exits 64, the reason on stderr alone", async (args, message) => {
     const { status, stdout, stderr } = await runAgent(args);
     expect(stderr).toContain(message);
@@ -90,13 +97,17 @@ describe("agent", () => {
   });
 });
 
-test("agent serve --help tells every option, with hint, key and default", async () => {
-  const { status, stdout } = await runAgent(["serve", "--help"]);
+test.each([
+  ["serve", ALL_SERVE_SETTINGS],
+  ["upload", ALL_UPLOAD_SETTINGS],
+] as const)("agent %s --help tells every option, with hint, key and default", async (name, all) => {
+  const { status, stdout } = await runAgent([name, "--help"]);
   expect(status).toBe(0);
   expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(96);
   const text = stdout.replace(/\s+/g, " ");
-  for (const setting of ALL_SERVE_SETTINGS) {
-    expect(stdout).toMatch(new RegExp(`--${setting.name}(\\[?=[A-Za-z][^ ]*)\n? `));
+  for (const setting of all) {
+    const value = setting.takesValue === "never" ? "" : '(\\[?=[A-Za-z"][^\\n]*)';
+    expect(stdout).toMatch(new RegExp(`--${setting.name}${value}\n? `));
     expect(text).toContain(setting.description);
     if (setting.key !== undefined) expect(text).toContain(`key ${setting.key}=`);
     if (setting.defaultText !== undefined)

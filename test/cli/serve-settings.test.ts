@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { CHECK_CONFIG_OPTION } from "../../src/cli/check-config.ts";
 import { parseCommandLine } from "../../src/cli/options.ts";
-import { ALL_SERVE_SETTINGS, CHECK_CONFIG_OPTION } from "../../src/cli/serve-options.ts";
+import { ALL_SERVE_SETTINGS } from "../../src/cli/serve-options.ts";
 import {
   type FormatEnvironment,
   listViolations,

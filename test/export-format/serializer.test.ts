@@ -48,6 +48,14 @@ function text(bytes: Uint8Array): string {
 }
 
 describe("serializeEntry()", () => {
+  test("gives the cursor the hash that the entry came with", () => {
+    const entry = makeEntry([["A", "1"]], { seqnum: 1 });
+    entry.hasXorHash = true;
+    entry.xorHashHigh = 0x00ab;
+    entry.xorHashLow = 0xcd000001 | 0;
+    expect(text(serialize(entry))).toMatch(/^__CURSOR=.*;x=abcd000001\n/);
+  });
+
   test("writes what journalctl 254 writes", () => {
     // The first entry of a real journal; the cursor's x is what journalctl printed.
     const entry = makeEntry(

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import {
   DataIndex,
   NO_RECORD,
+  OTHER_RECORD,
   RECORD,
   releaseIndex,
   takeIndex,
@@ -12,8 +13,9 @@ import { seededRandom } from "../support/journal-damage.ts";
 function find(index: DataIndex, low: number, high: number): number[] {
   const found: number[] = [];
   for (let slot = index.slotOf(low, high); ; slot = index.nextSlot(slot)) {
-    const record = index.recordAt(slot);
-    if (record < 0) return found;
+    const record = index.recordAt(slot, high);
+    if (record === NO_RECORD) return found;
+    if (record === OTHER_RECORD) continue;
     const { words } = index;
     if (words[record + RECORD.hashLow] === low && words[record + RECORD.hashHigh] === high) {
       found.push(record);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { AgentError } from "../../src/errors.ts";
-import { journalIoError } from "../../src/journal/io-error.ts";
+import { journalIoError, journalSyncError } from "../../src/journal/io-error.ts";
 
 describe("journalIoError()", () => {
   const cases = [
@@ -30,5 +30,22 @@ describe("journalIoError()", () => {
 
   test("takes anything that is thrown", () => {
     expect(journalIoError("open", "x", "text").message).toBe('Cannot open journal file "x": text');
+  });
+});
+
+describe("journalSyncError()", () => {
+  test.each([
+    ["ENOSPC", true],
+    ["EDQUOT", true],
+    ["EIO", false],
+  ])("makes %s E_IO: trying again would lie", (errno, hasHint) => {
+    const cause = Object.assign(new Error(`${errno}: what happened`), { code: errno });
+    const error = journalSyncError("/a/b.journal", cause);
+    expect(error).toMatchObject({
+      code: "E_IO",
+      cause,
+      message: `Cannot sync journal file "/a/b.journal": ${errno}: what happened`,
+    });
+    expect(error.hint !== undefined).toBe(hasHint);
   });
 });

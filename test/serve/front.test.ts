@@ -274,6 +274,33 @@ describe("Front.stop()", () => {
     expect(fixture.front?.isActive).toBe(false);
   });
 
+  test("waits for a slow request, but neither for a quiet one nor for who ignores its answer", async () => {
+    const { ingest, port } = await fixture.start();
+    const [slow, quiet, head, answered] = Array.from({ length: 4 }, () => fixture.client(port));
+    slow?.send(`${HEAD}Content-Length: 10\r\n\r\n`);
+    quiet?.send(`${CHUNKED}2\r\nab\r\n`);
+    head?.send("POST /upl");
+    const { promise: onDisk, resolve } = Promise.withResolvers<number>();
+    ingest.onEnd = (stream) => (stream.body.join("") === "last" ? onDisk : Promise.resolve(0));
+    answered?.send(`${HEAD}Content-Length: 4\r\n\r\nlast`);
+    await until(() => ingest.bodies().sort().join() === ",ab,last");
+    const startMs = performance.now();
+    const stopped = fixture.front?.stop(60_000);
+    for (const byte of "0123456789") {
+      await Bun.sleep(150);
+      slow?.send(byte);
+    }
+    expect(await slow?.until(ANSWER)).toStartWith("HTTP/1.1 202 ");
+    expect(await quiet?.until(ANSWER)).toStartWith("HTTP/1.1 503 ");
+    expect(await head?.until(ANSWER)).toStartWith("HTTP/1.1 503 ");
+    slow?.close();
+    resolve(0);
+    // Nobody but "slow" closes.
+    await stopped;
+    expect(performance.now() - startMs).toBeLessThan(3000);
+    expect(answered?.text).toMatch(/^HTTP\/1\.1 202 [\s\S]*Connection: close/);
+  });
+
   test("cuts with 503 what does not finish in time", async () => {
     const { ingest, port } = await fixture.start();
     const sender = fixture.client(port);

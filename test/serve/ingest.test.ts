@@ -12,6 +12,7 @@ import { bytesOf, concat, cutEvery, entry, sampleEntry } from "../support/export
 class TestSink implements Sink {
   stored = 0;
   readonly duplicates = 0;
+  readonly blocks: Uint8Array[] = [];
   closes = 0;
   commits = 0;
   addError: AgentError | undefined;
@@ -21,6 +22,11 @@ class TestSink implements Sink {
   add(_entry: Entry): void {
     if (this.addError !== undefined) throw this.addError;
     this.stored++;
+  }
+
+  addBlock(block: Uint8Array): void {
+    if (this.addError !== undefined) throw this.addError;
+    this.blocks.push(block.slice());
   }
 
   async commit(): Promise<void> {
@@ -81,6 +87,24 @@ describe("IngestPipeline", () => {
     expect([counts.stored, [...counts.refused.values()], trailingBytes]).toEqual([2, [2], 0]);
     expect(rig.pipeline.refused).toBe(2);
     expect([rig.sink.commits, rig.sink.closes]).toEqual([1, 1]);
+  });
+
+  test("tells when the store has been given everything, and ends when it is on disk", async () => {
+    const rig = new Rig();
+    const stream = rig.open();
+    await stream.push(sampleEntry(0));
+    const onDisk = Promise.withResolvers<void>();
+    const calls: string[] = [];
+    rig.sink.commit = () => {
+      calls.push("commit");
+      return onDisk.promise;
+    };
+    const ended = stream.end(() => calls.push("handed over")).then(() => calls.push("ended"));
+    await Bun.sleep(1);
+    expect(calls).toEqual(["commit", "handed over"]);
+    onDisk.resolve();
+    await ended;
+    expect(calls).toEqual(["commit", "handed over", "ended"]);
   });
 
   test("logs a reason once a minute, with how often and who", async () => {

@@ -90,6 +90,28 @@ describe("checkEncoding()", () => {
   });
 });
 
+describe("The format of a request", () => {
+  const cases: [string, string][] = [
+    ["application/vnd.fdo.journal", "export"],
+    ["application/vnd.agent.journal-batch", "batch"],
+    ["Application/VND.agent.journal-batch ; v=1", "batch"],
+  ];
+  for (const [type, format] of cases) {
+    test(`${type} is ${format}`, () => {
+      const headers = new Map([["content-type", [type]]]);
+      expect(checkRequest(head({ headers }), 1000)).toMatchObject({ format });
+    });
+  }
+
+  test("is told to whoever was answered with success, and no one else", () => {
+    const request = checkRequest(head(), 1000);
+    if ("reply" in request) throw new Error("Refused");
+    const line = "Accept-Post: application/vnd.fdo.journal, application/vnd.agent.journal-batch";
+    expect(accepted(request, undefined).headers).toEqual([line]);
+    expect(storageRefusal(new AgentError("E_IO", "x")).reply.headers).toEqual([]);
+  });
+});
+
 describe("announcementFor()", () => {
   const line = "Accept-Encoding: zstd;q=1.0,gzip;q=0.4";
   const cases: [string, string | undefined, string | undefined][] = [
@@ -147,7 +169,9 @@ describe("formatReply()", () => {
     const reply = accepted(request, "Accept-Encoding: zstd;q=1.0");
     expect(formatReply(reply, false, 0).toString()).toBe(
       "HTTP/1.1 202 Accepted\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" +
-        "Content-Type: text/plain\r\nContent-Length: 4\r\nAccept-Encoding: zstd;q=1.0\r\n\r\nOK.\n",
+        "Content-Type: text/plain\r\nContent-Length: 4\r\n" +
+        "Accept-Post: application/vnd.fdo.journal, application/vnd.agent.journal-batch\r\n" +
+        "Accept-Encoding: zstd;q=1.0\r\n\r\nOK.\n",
     );
   });
   test("leaves the body out for HEAD and says so when it closes", () => {

@@ -34,6 +34,12 @@ const RECIPES = {
   },
   trixie: { release: "trixie", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
   sid: { release: "sid", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
+  /** With what shell scripts need. */
+  "trixie-shell": {
+    release: "trixie",
+    packages: [...PACKAGES, ...LIBRARIES, "dash", "coreutils", "diffutils", "grep", "sed"],
+    hooks: [MERGE_USR],
+  },
 } as const;
 
 export type Suite = keyof typeof RECIPES;
@@ -73,11 +79,12 @@ export interface TreeOptions {
 export class DebianTree {
   readonly suite: Suite;
   readonly systemdVersion: number;
-  readonly #path: string;
+  /** Where its files are. */
+  readonly path: string;
 
   constructor(suite: Suite, path: string) {
     this.suite = suite;
-    this.#path = path;
+    this.path = path;
     const version = this.run(["journalctl", "--version"]).toString();
     this.systemdVersion = Number(/^systemd (\d+)/.exec(version)?.[1]);
   }
@@ -104,7 +111,7 @@ export class DebianTree {
 
   #enter(command: readonly string[], { runDir = "" }: TreeOptions): string[] {
     const enter = ["unshare", "--mount", "sh", "-c", ENTER, "enter"];
-    return [...enter, this.#path, tmpdir(), runDir, ...command];
+    return [...enter, this.path, tmpdir(), runDir, ...command];
   }
 }
 

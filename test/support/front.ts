@@ -17,7 +17,10 @@ export class BodyRecorder implements Ingest {
   readonly streams: RecordedStream[] = [];
   onOpen: () => void = () => undefined;
   onPush: (chunk: Uint8Array) => Promise<void> | undefined = () => undefined;
-  onEnd: () => Promise<number> = () => Promise.resolve(0);
+  /** Resolves when what has arrived is handed to the store, which later streams come behind. */
+  onHandOver: () => Promise<void> = () => Promise.resolve();
+  /** Resolves with the bytes of an unfinished entry when everything is on disk. */
+  onEnd: (stream: RecordedStream) => Promise<number> = () => Promise.resolve(0);
 
   open(sender: string, encoding: string | undefined): IngestStream {
     this.onOpen();
@@ -29,8 +32,10 @@ export class BodyRecorder implements Ingest {
         stream.body.push(Buffer.from(chunk));
         return pending;
       },
-      end: async (): Promise<IngestResult> => {
-        const trailingBytes = await this.onEnd();
+      end: async (onHandedOver): Promise<IngestResult> => {
+        await this.onHandOver();
+        onHandedOver?.();
+        const trailingBytes = await this.onEnd(stream);
         stream.state = "ended";
         const counts = { stored: 0, duplicates: 0, refused: new Map() };
         return { counts, trailingBytes };

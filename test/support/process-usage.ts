@@ -35,7 +35,11 @@ export function readCpuSeconds(pid: number): number {
 /** What the files of a directory take on disk, in bytes. */
 export function diskUse(directory: string): number {
   const names = readdirSync(directory);
-  return names.reduce((sum, name) => sum + statSync(join(directory, name)).blocks * 512, 0);
+  return names.reduce((sum, name) => {
+    // A receiver that is at work may have renamed or deleted it meanwhile.
+    const blocks = statSync(join(directory, name), { throwIfNoEntry: false })?.blocks ?? 0;
+    return sum + blocks * 512;
+  }, 0);
 }
 
 function readStatus(pid: number, key: string): number {

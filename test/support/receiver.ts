@@ -7,7 +7,7 @@ export interface ReceiverOptions {
   command: readonly string[];
   output: string;
   /** Certificates "server" and "ca" of it are used. */
-  pki: TestPki;
+  pki: Pick<TestPki, "path">;
   /** Default: one that was free just before. */
   port?: number;
   args?: readonly string[];

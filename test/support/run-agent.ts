@@ -33,6 +33,7 @@ export async function run(cmd: string[], options: RunOptions & { cwd?: string } 
     env: {
       PATH,
       SYSTEMD_JOURNAL_REMOTE_CONFIG_FILE: "/dev/null",
+      SYSTEMD_JOURNAL_UPLOAD_CONFIG_FILE: "/dev/null",
       ...options.env,
     },
     stdin: new Blob([options.stdin ?? ""]),

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Clock } from "../../src/serve/sources/clock.ts";
+import type { Clock } from "../../src/platform/clock.ts";
 
 /** A clock whose sleeps take no time and are written down. */
 export class TestClock implements Clock {

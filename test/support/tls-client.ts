@@ -37,7 +37,7 @@ export class TlsClient {
    * @param name of the certificate; "" = without one.
    */
   static async connect(
-    pki: TestPki,
+    pki: Pick<TestPki, "path">,
     name: string,
     port: number,
     options: ConnectionOptions = {},

@@ -1,4 +1,4 @@
-/** A sender of journals over mutual TLS: one connection at a time, one request after another. */
+/** A sender of journals over mutual TLS: one connection at a time, any number of requests in flight. */
 import type { Identity } from "../../scripts/throwaway-certificates.ts";
 
 export interface UploadTarget {
@@ -19,8 +19,9 @@ export class UploadClient {
   readonly #identity: Identity;
   #socket: Bun.Socket<undefined> | undefined;
   #received = "";
-  #unsent: Uint8Array = new Uint8Array(0);
-  #onAnswer: PromiseWithResolvers<number> | undefined;
+  readonly #unsent: Uint8Array[] = [];
+  /** Of the requests in flight, in order. */
+  readonly #answers: PromiseWithResolvers<number>[] = [];
 
   constructor(target: UploadTarget, identity: Identity) {
     this.#target = target;
@@ -36,7 +37,7 @@ export class UploadClient {
       // The end of a former connection may come to light when the next one is in use.
       if (this.#socket !== socket) return;
       this.#socket = undefined;
-      this.#onAnswer?.reject(error);
+      for (const answer of this.#answers.splice(0)) answer.reject(error);
     };
     const { certificate: cert, key } = this.#identity;
     const { port, authority: ca } = this.#target;
@@ -55,9 +56,13 @@ export class UploadClient {
     await promise;
     this.#socket = socket;
     this.#received = "";
+    this.#unsent.length = 0;
   }
 
-  /** Sends one request and returns the status of the answer; rejects when the connection is lost. */
+  /**
+   * Sends one request, behind those in flight, and returns the status of the answer; rejects when the
+   * connection is lost.
+   */
   async post(body: Uint8Array): Promise<number> {
     const head = [
       "POST /upload HTTP/1.1",
@@ -65,10 +70,28 @@ export class UploadClient {
       "Content-Type: application/vnd.fdo.journal",
       `Content-Length: ${body.length}`,
     ].join("\r\n");
-    this.#unsent = Buffer.concat([Buffer.from(`${head}\r\n\r\n`), body]);
-    this.#onAnswer = Promise.withResolvers<number>();
+    if (this.#socket === undefined) throw new Error("Not connected");
+    const answer = Promise.withResolvers<number>();
+    this.#answers.push(answer);
+    this.#unsent.push(Buffer.from(`${head}\r\n\r\n`), body);
     this.#flush();
-    return await this.#onAnswer.promise;
+    return await answer.promise;
+  }
+
+  /** Sends all, so many in flight, until they are acknowledged; rejects at any other answer. */
+  async postAll(bodies: Iterable<Uint8Array>, inFlight: number): Promise<void> {
+    const pending: Promise<number>[] = [];
+    const expectAccepted = async (answer: Promise<number> | undefined): Promise<void> => {
+      const status = await answer;
+      if (status !== 202) throw new Error(`The receiver answered ${status}`);
+    };
+    for (const body of bodies) {
+      if (pending.length === inFlight) await expectAccepted(pending.shift());
+      const answer = this.post(body);
+      answer.catch(() => undefined); // told when it is its turn
+      pending.push(answer);
+    }
+    for (const answer of pending) await expectAccepted(answer);
   }
 
   /** Repeats the request, over a new connection if need be, until it is acknowledged. */
@@ -94,23 +117,24 @@ export class UploadClient {
   }
 
   #flush(): void {
-    const socket = this.#socket;
-    if (socket === undefined) {
-      this.#onAnswer?.reject(new Error("Not connected"));
-      return;
+    for (let bytes = this.#unsent[0]; bytes !== undefined; bytes = this.#unsent[0]) {
+      const written = Math.max(0, this.#socket?.write(bytes) ?? 0);
+      if (written < bytes.length) {
+        this.#unsent[0] = bytes.subarray(written);
+        return;
+      }
+      this.#unsent.shift();
     }
-    if (this.#unsent.length === 0) return;
-    const written = socket.write(this.#unsent);
-    this.#unsent = this.#unsent.subarray(Math.max(0, written));
   }
 
   #receive(chunk: Uint8Array): void {
     this.#received += Buffer.from(chunk).toString("latin1");
-    const head = ANSWER_HEAD.exec(this.#received);
-    if (head === null) return;
-    const end = head[0].length + Number(CONTENT_LENGTH.exec(head[0])?.[1] ?? 0);
-    if (this.#received.length < end) return;
-    this.#received = this.#received.slice(end);
-    this.#onAnswer?.resolve(Number(head[1]));
+    for (let head = ANSWER_HEAD.exec(this.#received); head !== null; ) {
+      const end = head[0].length + Number(CONTENT_LENGTH.exec(head[0])?.[1] ?? 0);
+      if (this.#received.length < end) return;
+      this.#received = this.#received.slice(end);
+      this.#answers.shift()?.resolve(Number(head[1]));
+      head = ANSWER_HEAD.exec(this.#received);
+    }
   }
 }

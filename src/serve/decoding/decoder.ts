@@ -3,12 +3,13 @@
  * split it anywhere; memory is bounded whatever it decodes to.
  * Wire formats: systemd-journal-upload compresses each piece of at most 64 KiB into a frame of its own.
  */
+
+import { CompressedInput, type Decoding } from "../../bytes/compressed-input.ts";
+import { DecodedOutput } from "../../bytes/decoded-output.ts";
+import { decodeXz } from "../../bytes/xz/xz.ts";
 import type { WireEncoding } from "../settings.ts";
-import { CompressedInput, type Decoding } from "./compressed-input.ts";
-import { DecodedOutput } from "./decoded-output.ts";
 import { decodeGzip } from "./gzip.ts";
 import { decodeLz4 } from "./lz4.ts";
-import { decodeXz } from "./xz.ts";
 import { decodeZstd } from "./zstd.ts";
 
 /** The bytes of one body, decoded. */
@@ -86,7 +87,7 @@ class FrameDecoder implements Decoder {
   #failure: { error: unknown } | undefined;
 
   constructor(encoding: WireEncoding, emit: (bytes: Uint8Array) => void) {
-    this.#input = new CompressedInput(encoding);
+    this.#input = new CompressedInput(`${encoding} body`);
     this.#output = new DecodedOutput(emit);
     this.#decoding = DECODE_BY_ENCODING[encoding](this.#input, this.#output);
   }

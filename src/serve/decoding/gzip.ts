@@ -1,7 +1,7 @@
 /** gzip: a concatenation of members (RFC 1952). */
 import { createGunzip } from "node:zlib";
-import type { CompressedInput, Decoding } from "./compressed-input.ts";
-import type { DecodedOutput } from "./decoded-output.ts";
+import type { CompressedInput, Decoding } from "../../bytes/compressed-input.ts";
+import type { DecodedOutput } from "../../bytes/decoded-output.ts";
 import { ZLIB_CHUNK_SIZE, ZlibStream } from "./zlib-stream.ts";
 
 /** zlib's inflate state and its 32 KiB window, rounded up. */

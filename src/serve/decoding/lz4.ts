@@ -3,9 +3,10 @@
  * little-endian) and one LZ4 block. The length of the block is not sent; it ends where that many
  * bytes are decoded.
  */
+
+import type { CompressedInput, Decoding } from "../../bytes/compressed-input.ts";
+import type { DecodedOutput } from "../../bytes/decoded-output.ts";
 import { LZ4_OFFSET_MAX, LZ4_RAW_SIZE_MAX, Lz4Block } from "../../bytes/lz4-block.ts";
-import type { CompressedInput, Decoding } from "./compressed-input.ts";
-import type { DecodedOutput } from "./decoded-output.ts";
 
 const SIZE_FIELD_SIZE = 8;
 /** What matches may reach back to, and as much again to decode into. */

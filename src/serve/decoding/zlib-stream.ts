@@ -1,8 +1,8 @@
 /** One of node:zlib's decompressors as a decoder can use it: runs beside the event loop. */
 import type { Transform } from "node:stream";
+import type { CompressedInput } from "../../bytes/compressed-input.ts";
+import type { DecodedOutput } from "../../bytes/decoded-output.ts";
 import { reasonOf } from "../../errors.ts";
-import type { CompressedInput } from "./compressed-input.ts";
-import type { DecodedOutput } from "./decoded-output.ts";
 
 /** Bytes the decompressor makes at a time. Small ones cost a trip through the thread pool each. */
 export const ZLIB_CHUNK_SIZE = 128 * 1024;

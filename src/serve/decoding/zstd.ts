@@ -3,9 +3,9 @@
  * a body that stops in mid-frame for a complete one, so we follow frames and blocks ourselves.
  */
 import { constants, createZstdDecompress, zstdDecompressSync } from "node:zlib";
+import type { CompressedInput, Decoding } from "../../bytes/compressed-input.ts";
+import type { DecodedOutput } from "../../bytes/decoded-output.ts";
 import { reasonOf } from "../../errors.ts";
-import type { CompressedInput, Decoding } from "./compressed-input.ts";
-import type { DecodedOutput } from "./decoded-output.ts";
 import { ZLIB_CHUNK_SIZE, ZlibStream } from "./zlib-stream.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;

@@ -1,7 +1,7 @@
 /** What is told of one gateway's troubles: each reason once, and once more when they are over. */
 import type { AgentError } from "../../errors.ts";
 import { log } from "../../log.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../../platform/clock.ts";
 import type { Gateway } from "./gateway.ts";
 import { describeError } from "./source.ts";
 

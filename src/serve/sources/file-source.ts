@@ -5,10 +5,11 @@
  * asynchronous read does, and the event loop gets its turn between two chunks. Everything else may
  * block, so it is read when it is readable.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { fstatSync, readSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AgentError, reasonOf } from "../../errors.ts";
+import { type Input, openInput, STDIN_FD } from "../../platform/open-input.ts";
 import type { Ingest, IngestStream } from "../ingest-types.ts";
 import {
   expectAgentError,
@@ -21,8 +22,6 @@ import {
 
 /** Bytes read at once from a regular file: a few milliseconds of parsing and storing. */
 export const FILE_CHUNK_SIZE = 1024 * 1024;
-
-const STDIN_FD = 0;
 
 export interface FileSourceOptions {
   ingest: Ingest;
@@ -69,56 +68,6 @@ export async function importFile(path: string, options: FileSourceOptions): Prom
     return reportAbort(name, expectAgentError(error));
   } finally {
     await input?.close();
-  }
-}
-
-/** An open descriptor; standard input stays open after it. */
-interface Input {
-  fd: number;
-  stats: Stats;
-  close(): Promise<void>;
-}
-
-async function openInput(path: string, signal: AbortSignal): Promise<Input> {
-  try {
-    if (path === "-")
-      return { fd: STDIN_FD, stats: fstatSync(STDIN_FD), close: () => Promise.resolve() };
-    const handle = await openPath(path, signal);
-    const stats = await handle.stat();
-    if (!stats.isDirectory()) return { fd: handle.fd, stats, close: () => handle.close() };
-    await handle.close();
-  } catch (cause) {
-    throw openError(path, cause);
-  }
-  throw new AgentError("E_IO", `Cannot import "${path}": it is a directory, a file is needed`, {
-    hint: "export a directory's journals with: journalctl -D DIR -o export",
-  });
-}
-
-function openError(path: string, cause: unknown): AgentError {
-  return new AgentError("E_IO", `Cannot open "${path}": ${reasonOf(cause)}`, { cause });
-}
-
-/** Opening a FIFO waits for its writer; the signal ends that wait. */
-async function openPath(path: string, signal: AbortSignal): Promise<FileHandle> {
-  if (!(await stat(path)).isFIFO()) return open(path, "r");
-  const opening = open(path, "r");
-  const release = (): void => releaseFifoReader(path);
-  signal.addEventListener("abort", release, { once: true });
-  if (signal.aborted) release();
-  try {
-    return await opening;
-  } finally {
-    signal.removeEventListener("abort", release);
-  }
-}
-
-/** An open(2) that waits cannot be cancelled, but being the writer it waits for ends it. */
-function releaseFifoReader(path: string): void {
-  try {
-    closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
-  } catch {
-    // Nobody waits any more, or we may not write to it: then the wait ends with the real writer.
   }
 }
 

@@ -4,7 +4,7 @@
  * more RSS), reports a body that was cut, and keeps the TCP connection probed.
  */
 import { AgentError, errnoOf, reasonOf } from "../../errors.ts";
-import { parseRetryAfterMs } from "./backoff.ts";
+import { parseRetryAfterMs } from "../../platform/backoff.ts";
 import { type Gateway, rangeFrom } from "./gateway.ts";
 import { type GatewayTls, loadGatewayTls } from "./gateway-tls.ts";
 

@@ -1,8 +1,8 @@
 /** Imports what a command writes to its standard output (`--getter=`). */
 import type { Subprocess } from "bun";
 import { AgentError, reasonOf } from "../../errors.ts";
+import { systemClock } from "../../platform/clock.ts";
 import type { Ingest, IngestStream } from "../ingest-types.ts";
-import { systemClock } from "./clock.ts";
 import { expectAgentError, pump, reportAbort, reportEnd, type SourceReport } from "./source.ts";
 
 /** A command told to stop has this long before it is killed. */

@@ -1,7 +1,7 @@
 /** Runs every active source of `agent serve` side by side and tells how each ended. */
 import { log } from "../../log.ts";
+import { type Clock, systemClock } from "../../platform/clock.ts";
 import type { Ingest } from "../ingest-types.ts";
-import { type Clock, systemClock } from "./clock.ts";
 import { importFile, importSize } from "./file-source.ts";
 import { parseGateways } from "./gateway.ts";
 import type { GatewayTls } from "./gateway-tls.ts";

@@ -4,9 +4,9 @@
  * so no cut can lose an entry, and an entry that comes twice is recognised by the store.
  */
 import type { AgentError } from "../../errors.ts";
+import { retryDelayMs } from "../../platform/backoff.ts";
+import type { Clock } from "../../platform/clock.ts";
 import type { Ingest, IngestCounts, IngestStream } from "../ingest-types.ts";
-import { retryDelayMs } from "./backoff.ts";
-import type { Clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { type Gateway, isSameEntry, LeadingCursor } from "./gateway.ts";
 import { connectionError, requestEntries } from "./gateway-client.ts";

@@ -28,6 +28,8 @@ export interface StoreThreadSettings extends StoreOptions {
 export type ToStore =
   | { type: "open"; sink: number; sender: string }
   | { type: "entries"; sink: number; buffer: ArrayBuffer; size: number }
+  /** A block of the batch format that was checked. */
+  | { type: "block"; sink: number; buffer: ArrayBuffer; size: number }
   | { type: "commit"; sink: number }
   | { type: "close"; sink: number }
   | { type: "cursor"; question: number; sender: string }

@@ -33,6 +33,12 @@ export class RemoteSink implements Sink {
     this.#planSend();
   }
 
+  addBlock(block: Uint8Array): void {
+    if (this.#error !== undefined) throw this.#error;
+    this.#send();
+    this.#underWay += this.#thread.sendBlock(this.#id, block);
+  }
+
   ready(): Promise<void> | undefined {
     if (this.#error !== undefined) throw this.#error;
     return this.#mustWait ? this.#whenReady() : undefined;

@@ -127,14 +127,8 @@ export class StoreThread implements SinkOpener {
    * @throws AgentError E_BUSY when too much is under way
    */
   newBatch(size: number): EntryBatch {
-    if (this.#underWay > 0 && this.#underWay + size > UNDER_WAY_CEILING) {
-      throw new AgentError(
-        "E_BUSY",
-        `Cannot take more entries: ${this.#underWay} bytes wait to be stored, ${UNDER_WAY_CEILING} is the most`,
-      );
-    }
-    if (size > BATCH_SIZE) return new EntryBatch(new ArrayBuffer(size));
-    return new EntryBatch(this.#idle.pop() ?? new ArrayBuffer(BATCH_SIZE));
+    this.#requireRoom(size);
+    return new EntryBatch(this.#newBuffer(size));
   }
 
   /** @returns the bytes that are under way now because of it */
@@ -145,9 +139,39 @@ export class StoreThread implements SinkOpener {
       this.#keep(buffer);
       buffer = buffer.slice(0, size);
     }
+    return this.#sendBuffer("entries", sink, buffer, size);
+  }
+
+  /**
+   * Sends a copy of a block of the batch format.
+   * @returns the bytes that are under way now because of it
+   * @throws AgentError E_BUSY when too much is under way
+   */
+  sendBlock(sink: number, block: Uint8Array): number {
+    const size = block.length;
+    this.#requireRoom(size);
+    const buffer = size <= SMALL_BATCH_SIZE ? new ArrayBuffer(size) : this.#newBuffer(size);
+    new Uint8Array(buffer).set(block);
+    return this.#sendBuffer("block", sink, buffer, size);
+  }
+
+  #requireRoom(size: number): void {
+    if (this.#underWay === 0 || this.#underWay + size <= UNDER_WAY_CEILING) return;
+    throw new AgentError(
+      "E_BUSY",
+      `Cannot take more entries: ${this.#underWay} bytes wait to be stored, ${UNDER_WAY_CEILING} is the most`,
+    );
+  }
+
+  #newBuffer(size: number): ArrayBuffer {
+    if (size > BATCH_SIZE) return new ArrayBuffer(size);
+    return this.#idle.pop() ?? new ArrayBuffer(BATCH_SIZE);
+  }
+
+  #sendBuffer(type: "entries" | "block", sink: number, buffer: ArrayBuffer, size: number): number {
     const { byteLength } = buffer;
     this.#underWay += byteLength;
-    this.#worker.postMessage({ type: "entries", sink, buffer, size } satisfies ToStore, [buffer]);
+    this.#worker.postMessage({ type, sink, buffer, size } satisfies ToStore, [buffer]);
     return byteLength;
   }
 

@@ -57,7 +57,8 @@ class StoreThread {
         this.#open(message.sink, message.sender);
         return;
       case "entries":
-        this.#take(message.sink, message.buffer, message.size);
+      case "block":
+        this.#take(message);
         return;
       case "commit":
         void this.#commit(message.sink);
@@ -106,12 +107,13 @@ class StoreThread {
     }
   }
 
-  #take(id: number, buffer: ArrayBuffer, size: number): void {
+  #take({ type, sink: id, buffer, size }: Extract<ToStore, { buffer: ArrayBuffer }>): void {
     const open = this.#sinks.get(id);
     const sink = open?.sink;
     if (open !== undefined && sink !== undefined) {
       try {
-        new EntryBatch(buffer).forEach(size, this.#entry, (entry) => sink.add(entry));
+        if (type === "block") sink.addBlock(new Uint8Array(buffer, 0, size));
+        else new EntryBatch(buffer).forEach(size, this.#entry, (entry) => sink.add(entry));
       } catch (error) {
         this.#fail(id, open, error);
       }

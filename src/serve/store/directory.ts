@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import { join } from "node:path";
 import { AgentError, reasonOf } from "../../errors.ts";
-import { journalIoError } from "../../journal/io-error.ts";
+import { journalIoError, journalSyncError } from "../../journal/io-error.ts";
 import { archivedFileName, uncleanFileName } from "./names.ts";
 
 /** Names of everything in it. @throws AgentError E_IO */
@@ -43,11 +43,18 @@ export function removeFile(path: string): void {
 
 /**
  * Gives a file that is not to be continued the name systemd gives such files; returns the new path.
+ * @param isDoubtful nothing in it is to count as stored, not even after a restart
  * @throws AgentError E_IO, E_NO_SPACE
  */
-export function setAside(path: string, directory: string, base: string, nowUsec: number): string {
+export function setAside(
+  path: string,
+  directory: string,
+  base: string,
+  nowUsec: number,
+  isDoubtful: boolean,
+): string {
   const random = crypto.getRandomValues(new Uint8Array(8));
-  const target = join(directory, uncleanFileName(base, nowUsec, random));
+  const target = join(directory, uncleanFileName(base, nowUsec, random, isDoubtful));
   renameFile(path, target);
   return target;
 }
@@ -70,16 +77,25 @@ export function archivePath(
   }
 }
 
-/** Makes what a file holds durable. @throws AgentError E_IO, E_NO_SPACE */
-export function syncFile(path: string): void {
-  let fd: number | undefined;
+/**
+ * Makes what a file holds durable.
+ * @returns why that failed: from then on nobody knows what of it is on disk, and a second try would lie
+ * @throws AgentError E_IO, E_NO_SPACE when it cannot be opened, which may be tried again
+ */
+export function syncFile(path: string): AgentError | undefined {
+  let fd: number;
   try {
     fd = fs.openSync(path, "r");
-    fs.fdatasyncSync(fd);
   } catch (error) {
-    throw journalIoError("sync", path, error);
+    throw journalIoError("open", path, error);
+  }
+  try {
+    fs.fdatasyncSync(fd);
+    return undefined;
+  } catch (error) {
+    return journalSyncError(path, error);
   } finally {
-    if (fd !== undefined) fs.closeSync(fd);
+    fs.closeSync(fd);
   }
 }
 

@@ -7,7 +7,7 @@
  *
  *   active    <base>.journal
  *   archived  <base>@<seqnum id>-<head seqnum>-<head realtime>.journal
- *   unclean   <base>@<realtime>-<random>.journal~
+ *   unclean   <base>@<realtime>-<random>.journal~    (ours: random from ffffffff on = in doubt)
  *
  * A name is read back from the right: the last 67 bytes decide whether a `.journal` is archived.
  * So `@` may stand in a sender's name, as in stock, as long as the name does not end like an archive.
@@ -43,6 +43,9 @@ const ESCAPED_NAME_SIZE_MAX = BASE_SIZE_MAX - SENDER_PREFIX.length;
 
 const ARCHIVED = /^(.*)@([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{16})\.journal$/s;
 const UNCLEAN = /^(.*)@([0-9a-f]{16})-[0-9a-f]{16}\.journal~$/s;
+/** Beginning of the random number of a file in doubt: a name is what can still be written when a disk fails. */
+const DOUBT_MARK = "ffffffff";
+const DOUBTFUL = /@[0-9a-f]{16}-ffffffff[0-9a-f]{8}\.journal~$/;
 /** What stock's vacuum may take for an archive's end: it parses the numbers with scanf. */
 const ARCHIVE_LIKE_END = /@[0-9a-fA-F]{32}-.{16}-.{16}$/s;
 
@@ -128,9 +131,22 @@ export function archivedFileName(
  * @param base the sender's, also for a file that stood under its archived name
  * @param realtimeUsec now
  * @param random 8 bytes
+ * @param isDoubtful the name is to say that nobody knows what of the file is on disk
  */
-export function uncleanFileName(base: string, realtimeUsec: number, random: Uint8Array): string {
-  return `${base}@${hex64(realtimeUsec)}-${Buffer.from(random).toString("hex")}${SUFFIX}~`;
+export function uncleanFileName(
+  base: string,
+  realtimeUsec: number,
+  random: Uint8Array,
+  isDoubtful = false,
+): string {
+  const digits = Buffer.from(random).toString("hex");
+  const number = isDoubtful ? DOUBT_MARK + digits.slice(DOUBT_MARK.length) : digits;
+  return `${base}@${hex64(realtimeUsec)}-${number}${SUFFIX}~`;
+}
+
+/** Whether a file was set aside with nobody knowing what of it is on disk: nothing in it counts as stored. */
+export function isDoubtfulFileName(fileName: string): boolean {
+  return DOUBTFUL.test(fileName);
 }
 
 /** What a file in a journal directory is, by its name alone; undefined = none of ours. */

@@ -11,7 +11,7 @@ import type { JournalWriter } from "../../journal/writer.ts";
 import { archivePath, exists, removeFile, renameFile, setAside, syncFile } from "./directory.ts";
 import type { StoreEnvironment } from "./environment.ts";
 import { derivedId128 } from "./machine-id.ts";
-import { activeFileName } from "./names.ts";
+import { activeFileName, isDoubtfulFileName } from "./names.ts";
 import { type EndState, Series, type SeriesOwner } from "./series.ts";
 import { hasNoHeader, isInPlace, readStoredFile, type StoredFile } from "./stored-file.ts";
 
@@ -22,7 +22,9 @@ const LANES_MAX = 256;
 interface Retirement {
   state: EndState;
   /** Undefined after it failed: whoever syncs next tries again. */
-  running: Promise<void> | undefined;
+  syncing: Promise<void> | undefined;
+  /** All entries are on disk; now the file gets its final state. Never rejects. */
+  closing: Promise<void> | undefined;
 }
 
 export class SenderJournal implements SeriesOwner {
@@ -83,7 +85,7 @@ export class SenderJournal implements SeriesOwner {
   async sync(): Promise<void> {
     for (const series of this.#series.values()) series.settle();
     const running = [
-      ...Array.from(this.#retiring.keys(), (writer) => this.#complete(writer)),
+      ...Array.from(this.#retiring.keys(), (writer) => this.#syncRetiring(writer)),
       ...Array.from(this.#lanes(), (lane) => this.#syncWriter(lane)),
     ];
     for (const result of await Promise.allSettled(running)) {
@@ -96,19 +98,21 @@ export class SenderJournal implements SeriesOwner {
    * @throws AgentError E_NO_SPACE, E_IO when that cannot be done now; the files stay open
    */
   async close(): Promise<void> {
-    // The long part, writing to disk, without blocking other senders.
+    for (const series of this.#series.values()) series.shelve();
     await this.sync();
-    this.#closeFiles();
+    await Promise.all(Array.from(this.#retiring.values(), ({ closing }) => closing));
+    for (const series of this.#series.values()) series.closeLookups();
   }
 
   /** The same at the end of the process: what cannot be completed is closed as an unclean file. */
   async closeAtLast(): Promise<void> {
-    await this.sync().catch((error: unknown) => this.#environment.onNotice(reasonOf(error)));
-    this.#closeFiles();
+    await this.close().catch((error: unknown) => this.#environment.onNotice(reasonOf(error)));
+    for (const series of this.#series.values()) series.closeAtLast();
     for (const [writer, { state }] of this.#retiring) {
       this.#retiring.delete(writer);
-      this.#seriesWith(writer).completed(writer, state);
+      this.#seriesWith(writer).completeNow(writer, state);
     }
+    for (const series of this.#series.values()) series.closeLookups();
   }
 
   get hasOpenFiles(): boolean {
@@ -175,13 +179,16 @@ export class SenderJournal implements SeriesOwner {
   }
 
   retire(writer: JournalWriter, state: EndState): void {
-    this.#retiring.set(writer, { state, running: undefined });
+    this.#retiring.set(writer, { state, syncing: undefined, closing: undefined });
     // Whoever waits in `sync` gets the error; with nobody waiting the next sync tries again.
-    this.#complete(writer).catch(() => undefined);
+    this.#syncRetiring(writer).catch(() => undefined);
   }
 
   reclaim(writer: JournalWriter): boolean {
-    return this.#retiring.get(writer)?.state === "offline" && this.#retiring.delete(writer);
+    const retirement = this.#retiring.get(writer);
+    if (retirement?.state !== "offline") return false;
+    if (retirement.closing !== undefined && !writer.resume()) return false;
+    return this.#retiring.delete(writer);
   }
 
   lost(code: "E_NO_SPACE" | "E_IO"): void {
@@ -189,21 +196,25 @@ export class SenderJournal implements SeriesOwner {
     this.lossCode = code;
   }
 
-  /** Syncs and closes a file that takes no more entries. */
-  #complete(writer: JournalWriter): Promise<void> {
+  /** Syncs a file that takes no more entries, after which it is closed. */
+  #syncRetiring(writer: JournalWriter): Promise<void> {
     const retirement = this.#retiring.get(writer);
-    if (retirement === undefined) return Promise.resolve();
-    retirement.running ??= this.#completeOnce(writer, retirement.state).finally(() => {
-      retirement.running = undefined;
+    if (retirement === undefined || retirement.closing !== undefined) return Promise.resolve();
+    retirement.syncing ??= this.#syncRetirement(writer, retirement).finally(() => {
+      retirement.syncing = undefined;
     });
-    return retirement.running;
+    return retirement.syncing;
   }
 
-  async #completeOnce(writer: JournalWriter, state: EndState): Promise<void> {
+  async #syncRetirement(writer: JournalWriter, retirement: Retirement): Promise<void> {
     await this.#syncWriter(writer);
-    // It may have been given up, or closed at last, meanwhile.
-    if (!this.#retiring.delete(writer)) return;
-    this.#seriesWith(writer).completed(writer, state);
+    // It may have been given up, taken back, or closed at last, meanwhile.
+    if (this.#retiring.get(writer) !== retirement) return;
+    retirement.closing = this.#seriesWith(writer)
+      .complete(writer, retirement.state)
+      .finally(() => {
+        if (this.#retiring.get(writer) === retirement) this.#retiring.delete(writer);
+      });
   }
 
   async #syncWriter(writer: JournalWriter): Promise<void> {
@@ -211,7 +222,8 @@ export class SenderJournal implements SeriesOwner {
       await writer.sync();
       if (writer.isClosed || isInPlace(writer)) return;
     } catch (error) {
-      // A full disk may have space again later. After any other error nobody knows what is on disk.
+      // A full disk may have space again later. After any other error, that of a sync above all, nobody knows
+      // what is on disk, and trying again could succeed without it: the senders have to repeat it.
       if (!(error instanceof AgentError) || error.code === "E_NO_SPACE") throw error;
       this.#giveUp(writer, error);
       throw error;
@@ -228,10 +240,6 @@ export class SenderJournal implements SeriesOwner {
     if (writer.isClosed) return;
     this.#retiring.delete(writer);
     this.#seriesWith(writer).giveUp(writer, error);
-  }
-
-  #closeFiles(): void {
-    for (const series of this.#series.values()) series.closeFiles();
   }
 
   /** Writers open for more entries. */
@@ -290,6 +298,8 @@ export class SenderJournal implements SeriesOwner {
       if (seqnumId === undefined) continue;
       const series = this.#seriesBy(seqnumIdHex, seqnumId);
       series.addFile(file);
+      // Its numbers are taken, but its entries are stored again if they come.
+      if (isDoubtfulFileName(file.path)) series.forget(file.path);
       if (file.path === this.#activePath()) this.#activeSeries = series;
     }
   }
@@ -301,14 +311,15 @@ export class SenderJournal implements SeriesOwner {
     const file = readStoredFile(path, format);
     if (file === undefined) {
       if (hasNoHeader(path)) this.#removeUnborn(path);
-      else if (isActive && exists(path)) this.#setAside(path, "it is no readable journal");
+      else if (isActive && exists(path)) this.#setAside(path, "it is no readable journal", false);
       return undefined;
     }
     if (path.endsWith("~")) return { ...file, state: FileState.archived };
     if (file.state === FileState.online) {
       // What a killed process wrote may not have reached the disk yet, and counts as stored from now on.
-      syncFile(path);
-      const target = this.#setAside(path, "it was not closed cleanly");
+      const failure = syncFile(path);
+      const why = failure === undefined ? "it was not closed cleanly" : failure.message;
+      const target = this.#setAside(path, why, failure !== undefined);
       return { ...file, path: target, state: FileState.archived };
     }
     if (isActive && file.state === FileState.archived) {
@@ -327,9 +338,9 @@ export class SenderJournal implements SeriesOwner {
     this.#environment.onNotice(`Removed "${path}": its writer was killed before it had a header`);
   }
 
-  #setAside(path: string, why: string): string {
+  #setAside(path: string, why: string, isDoubtful: boolean): string {
     const { directory, nowUsec, onNotice } = this.#environment;
-    const target = setAside(path, directory, this.base, nowUsec());
+    const target = setAside(path, directory, this.base, nowUsec(), isDoubtful);
     onNotice(`Set "${path}" aside as "${target}": ${why}`);
     return target;
   }

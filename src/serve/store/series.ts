@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { randomId128 } from "../../bytes/id128.ts";
 import { AgentError, reasonOf } from "../../errors.ts";
 import type { Entry } from "../../journal/entry.ts";
+import { spellOutFields } from "../../journal/field-dictionary.ts";
 import { FileState } from "../../journal/format.ts";
 import { JournalWriter } from "../../journal/writer.ts";
 import {
@@ -132,6 +133,7 @@ export class Series {
   }
 
   #holdBack(entry: Entry, seqnum: number): void {
+    spellOutFields(entry);
     if (this.#late.add(entry, seqnum)) return;
     this.settle();
     this.#late.add(entry, seqnum);
@@ -172,10 +174,14 @@ export class Series {
     for (const lane of this.#lanes) this.#retire(lane, "offline");
   }
 
-  /** Closes all files at once; those that took entries may be reopened. */
-  closeFiles(): void {
+  /** Closes at once what takes entries, all synced or not. */
+  closeAtLast(): void {
     this.#settleAtLast();
-    for (const lane of this.#lanes) this.completed(lane, "offline");
+    for (const lane of this.#lanes) this.completeNow(lane, "offline");
+  }
+
+  /** Holds no descriptors to look numbers up with. */
+  closeLookups(): void {
     for (const file of this.#files) this.#environment.lookups.forget(file.path);
   }
 
@@ -188,14 +194,28 @@ export class Series {
     }
   }
 
-  /** Closes a writer whose entries are synced, unless some were added since. */
-  completed(writer: JournalWriter, state: EndState): void {
+  /** Closes a retiring writer; never rejects. */
+  async complete(writer: JournalWriter, state: EndState): Promise<void> {
+    try {
+      await writer.complete(state);
+      // It may have been taken back meanwhile, given up, or closed at last.
+      if (this.#retiring.includes(writer)) this.#completed(writer, state);
+    } catch (error) {
+      if (this.#retiring.includes(writer)) this.giveUp(writer, error);
+    }
+  }
+
+  /** The same at once, of any writer. */
+  completeNow(writer: JournalWriter, state: EndState): void {
     try {
       writer.close(state);
+      this.#completed(writer, state);
     } catch (error) {
       this.giveUp(writer, error);
-      return;
     }
+  }
+
+  #completed(writer: JournalWriter, state: EndState): void {
     this.#lanes = this.#lanes.filter((lane) => lane !== writer);
     this.addFile(closedFile(writer, FileState[state]));
     if (state === "archived") this.#environment.onArchived();
@@ -223,15 +243,14 @@ export class Series {
     this.#keepAside(path, isFull && isWhole);
   }
 
-  #keepAside(path: string, isCounted: boolean): void {
+  #keepAside(path: string, isWhole: boolean): void {
     const { directory, nowUsec, onNotice } = this.#environment;
     try {
       if (!exists(path)) return;
+      const isCounted = isWhole && syncFile(path) === undefined;
       // Even if somebody put another file there: the next one of ours may have to have this name.
-      const target = setAside(path, directory, this.#owner.base, nowUsec());
-      if (!isCounted) return;
-      syncFile(target);
-      const file = readStoredFile(target);
+      const target = setAside(path, directory, this.#owner.base, nowUsec(), !isCounted);
+      const file = isCounted ? readStoredFile(target) : undefined;
       if (file !== undefined) this.addFile({ ...file, state: FileState.archived });
     } catch (error) {
       onNotice(`Cannot set "${path}" aside: ${reasonOf(error)}`);
@@ -370,6 +389,7 @@ export class Series {
   #createLane(entry: Entry, seqnum: number): JournalWriter {
     const { directory, format, cache, fileSizeMaxBytes } = this.#environment;
     const { base } = this.#owner;
+    spellOutFields(entry);
     const path = this.#owner.claimActiveName(this)
       ? this.#activePath()
       : archivePath(directory, base, this.seqnumId, seqnum, entry.realtimeUsec);

@@ -1,6 +1,12 @@
 /** The entries of one request or stream on their way into their sender's journal. */
+import { readBlock } from "../../batch-format/block-reader.ts";
 import { AgentError } from "../../errors.ts";
-import type { Entry } from "../../journal/entry.ts";
+import { type Entry, newEntry } from "../../journal/entry.ts";
+import {
+  type FieldDictionary,
+  releaseDictionary,
+  takeDictionary,
+} from "../../journal/field-dictionary.ts";
 import type { Sink } from "../ingest-types.ts";
 import type { SenderJournal } from "./sender-journal.ts";
 
@@ -19,12 +25,17 @@ export interface SinkOwner {
   released(journal: SenderJournal): void;
 }
 
+/** The entry of a block at hand, for all sinks. */
+const scratchEntry = newEntry();
+
 export class JournalSink implements Sink {
   stored = 0;
   duplicates = 0;
   readonly #journal: SenderJournal;
   readonly #owner: SinkOwner;
   #lossesSeen: number;
+  /** The fields of the blocks so far. */
+  #dictionary: FieldDictionary | undefined;
   #closed = false;
 
   constructor(journal: SenderJournal, owner: SinkOwner) {
@@ -45,6 +56,11 @@ export class JournalSink implements Sink {
     } finally {
       this.#owner.appended(this.#journal);
     }
+  }
+
+  addBlock(block: Uint8Array): void {
+    this.#dictionary ??= takeDictionary();
+    readBlock(block, this.#dictionary, scratchEntry, this.#addEntry);
   }
 
   /**
@@ -74,8 +90,12 @@ export class JournalSink implements Sink {
     return undefined;
   }
 
+  readonly #addEntry = (entry: Entry): void => this.add(entry);
+
   close(): void {
     if (this.#closed) return;
+    if (this.#dictionary !== undefined) releaseDictionary(this.#dictionary);
+    this.#dictionary = undefined;
     this.#closed = true;
     this.#journal.sinks--;
     this.#owner.released(this.#journal);

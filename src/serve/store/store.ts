@@ -278,7 +278,7 @@ export class Store implements SinkOpener, SinkOwner {
     this.#closing.add(journal);
     try {
       await journal.close();
-      if (!journal.isWaiting) this.#open.delete(journal);
+      if (!journal.isWaiting && !journal.hasOpenFiles) this.#open.delete(journal);
     } catch (error) {
       this.#complain("store-close", error);
     } finally {

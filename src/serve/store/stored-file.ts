@@ -84,7 +84,7 @@ export function closedFile(writer: JournalWriter, state: number): StoredFile {
  */
 export function isInPlace(writer: JournalWriter): boolean {
   try {
-    if (writer.isUnlinked()) return false;
+    if (!writer.isClosed && writer.isUnlinked()) return false;
     const file = readStoredFile(writer.path);
     return (
       file !== undefined &&

@@ -6,6 +6,7 @@ import {
   activeFileName,
   archivedFileName,
   escapeSenderName,
+  isDoubtfulFileName,
   isSenderBase,
   outputFileBase,
   parseFileName,
@@ -186,6 +187,24 @@ describe("parseFileName()", () => {
     expect(uncleanFileName("foo", 0x58a3f9c2d1e00, RANDOM)).toBe(
       "foo@00058a3f9c2d1e00-00010203fcfdfeff.journal~",
     );
+  });
+
+  test("marks files in doubt, in systemd's form too", () => {
+    const name = uncleanFileName("foo", 0x58a3f9c2d1e00, RANDOM, true);
+    expect(name).toBe("foo@00058a3f9c2d1e00-fffffffffcfdfeff.journal~");
+    expect(isDoubtfulFileName(name)).toBe(true);
+    expect(parseFileName(name)).toEqual({
+      kind: "unclean",
+      base: "foo",
+      realtimeUsec: 0x58a3f9c2d1e00,
+    });
+    for (const other of [
+      uncleanFileName("foo", 0x58a3f9c2d1e00, RANDOM),
+      uncleanFileName("foo-ffffffff01234567", 1, RANDOM),
+      `foo@${"f".repeat(32)}-ffffffff01234567-ffffffff01234567.journal`,
+    ]) {
+      expect(isDoubtfulFileName(other)).toBe(false);
+    }
   });
 });
 

@@ -347,4 +347,4 @@ test("SenderJournal keeps few files open for however many seqnum ids", async () 
   expect(openBelow(dir.path)).toEqual([]);
   expect(foundKeys(dir.path)).toEqual(keysOf([...first, ...second]));
   expect(foundFiles(dir.path).length).toBe(300);
-});
+}, 30_000); // A thousand syncs, and the disk may be busy.

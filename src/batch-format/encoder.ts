@@ -1,0 +1,344 @@
+/**
+ * Makes bodies of the batch format from the entries of journal files.
+ * HOT: guarded by scripts/bench/batch.ts.
+ */
+import { ID128_SIZE } from "../bytes/id128.ts";
+import { viewOf } from "../bytes/view.ts";
+import type { DataCache } from "../journal/reader/data-cache.ts";
+import type { JournalEntry } from "../journal/reader/journal-entry.ts";
+import {
+  BLOCK,
+  BLOCK_HEAD_SIZE,
+  BLOCK_SIGNATURE,
+  DEFINITION,
+  DEFINITION_HEAD_SIZE,
+  DEFINITIONS_MAX,
+  DICTIONARY_SIZE_MAX,
+  definitionSize,
+  ENTRY_HEAD,
+  ENTRY_HEAD_SIZE,
+  EntryFlag,
+  entrySize,
+} from "./format.ts";
+
+/** Blocks are closed at this size: what the receiver hands from thread to thread in one piece. */
+const BLOCK_SIZE = 128 * 1024;
+/** Memory of a body or block: at first, and the most that is kept for the next one. */
+const ROOM_INITIAL = 16 * 1024;
+const ROOM_KEPT_MAX = 16 * 1024 * 1024;
+const RECORDS_INITIAL = 1024;
+/** Numbers given since the table of numbers was cleared. */
+const BASE_MAX = 2 ** 30;
+const NO_NUMBER = -1;
+const UNDERSCORE = 0x5f;
+/** Longer payloads are copied by the runtime. */
+const LOOP_COPY_MAX = 256;
+
+export class BatchEncoder {
+  /** Entries in the body so far. */
+  entries = 0;
+  /** Blocks that are done, one behind the other. */
+  readonly #body: Area;
+  readonly #spare: ArrayBuffer[] = [];
+  readonly #spareMax: number;
+  /** Definitions and entries of the block at hand. */
+  readonly #definitions = new Area();
+  readonly #items = new Area();
+  #blockDefinitions = 0;
+  #blockEntries = 0;
+  /** By record: `#base` + its number in this body; not known when below `#floor`. */
+  #numbers = new Int32Array(RECORDS_INITIAL).fill(NO_NUMBER);
+  #base = 0;
+  #floor = 0;
+  #generation = NO_NUMBER;
+  /** Fields defined in this body, and the bytes of that. */
+  #count = 0;
+  #dictionarySize = 0;
+  /** Records of the entry at hand that got their numbers by it. */
+  readonly #fresh: number[] = [];
+  #viewed: Uint8Array;
+  #view: DataView;
+
+  /**
+   * @param sizeUsual bytes that bodies mostly have at most
+   * @param spareMax bodies whose memory is kept for others
+   */
+  constructor(sizeUsual = 0, spareMax = 0) {
+    this.#body = new Area(sizeUsual === 0 ? 0 : sizeUsual + 2 * BLOCK_SIZE);
+    this.#spareMax = spareMax;
+    this.#viewed = this.#body.bytes;
+    this.#view = viewOf(this.#viewed);
+  }
+
+  /** Begins a body; one that was not finished is forgotten. */
+  begin(): void {
+    this.entries = 0;
+    if (this.#body.bytes.length === 0) this.#body.give(this.#spare.pop());
+    this.#body.clear();
+    this.#clearBlock();
+    this.#base += this.#count;
+    if (this.#base > BASE_MAX) {
+      this.#base = 0;
+      this.#numbers.fill(NO_NUMBER);
+    }
+    this.#floor = this.#base;
+    this.#count = 0;
+    this.#dictionarySize = 0;
+  }
+
+  /** Bytes of the body so far. */
+  get size(): number {
+    const block = this.#definitions.size + this.#items.size;
+    return this.#body.size + (block === 0 ? 0 : BLOCK_HEAD_SIZE + block);
+  }
+
+  /**
+   * Appends an entry.
+   * @returns false when the body cannot take the entry's fields as well: it is unchanged, to be finished, and the entry
+   * is for the next one. One that does not fit into an empty body either has to go as export text.
+   */
+  add(entry: JournalEntry): boolean {
+    const { cache } = entry;
+    if (cache.generation !== this.#generation) {
+      this.#generation = cache.generation;
+      this.#floor = this.#base + this.#count;
+    }
+    if (cache.recordCount > this.#numbers.length) this.#growNumbers(cache.recordCount);
+    const items = this.#items;
+    items.reserve(entrySize(entry.recordCount));
+    const fieldCount = this.#writeNumbers(entry);
+    const size = entrySize(fieldCount);
+    if (this.#fresh.length > 0) {
+      if (!this.#admitFresh(cache, size)) return false;
+    } else if (this.#blockSize + size > BLOCK_SIZE) {
+      this.#endBlock(size);
+    }
+    writeHead(items, entry, fieldCount);
+    items.size += size;
+    this.#blockEntries++;
+    this.entries++;
+    return true;
+  }
+
+  /** Ends the body and returns it, in memory that {@link recycle} may take back; the next one begins. */
+  finish(): Uint8Array {
+    if (this.#blockSize > BLOCK_HEAD_SIZE) this.#endBlock(0);
+    const body = this.#body.take();
+    this.begin();
+    return body;
+  }
+
+  /** Takes back the memory of a body that is no longer needed. */
+  recycle(body: Uint8Array): void {
+    if (this.#spare.length < this.#spareMax) this.#spare.push(body.buffer as ArrayBuffer);
+  }
+
+  get #blockSize(): number {
+    return BLOCK_HEAD_SIZE + this.#definitions.size + this.#items.size;
+  }
+
+  /** Writes the numbers of the entry's fields behind the entries of the block, for now; returns how many. */
+  #writeNumbers({ records, recordCount, cache }: JournalEntry): number {
+    const { words, size } = this.#items;
+    const numbers = this.#numbers;
+    const base = this.#base;
+    const floor = this.#floor;
+    const first = (size + ENTRY_HEAD_SIZE) >>> 2;
+    let at = first;
+    for (let i = 0; i < recordCount; i++) {
+      const record = records[i]!;
+      let number = numbers[record]!;
+      if (number < floor) {
+        // The export format leaves them out as well: no receiver takes them.
+        if (isReserved(cache, record)) continue;
+        number = base + this.#count + this.#fresh.length;
+        numbers[record] = number;
+        this.#fresh.push(record);
+      }
+      words[at++] = number - base;
+    }
+    words[at] = 0;
+    return at - first;
+  }
+
+  /** Defines the fields that are new. False when there is no room for them in the body. */
+  #admitFresh(cache: DataCache, entryBytes: number): boolean {
+    const fresh = this.#fresh;
+    let size = 0;
+    for (const record of fresh) size += definitionSize(cache.size[record]!);
+    if (
+      this.#count + fresh.length > DEFINITIONS_MAX ||
+      this.#dictionarySize + size > DICTIONARY_SIZE_MAX
+    ) {
+      for (const record of fresh) this.#numbers[record] = NO_NUMBER;
+      fresh.length = 0;
+      return false;
+    }
+    if (this.#blockSize + size + entryBytes > BLOCK_SIZE) this.#endBlock(entryBytes);
+    for (const record of fresh) this.#define(cache, record, entryBytes);
+    if (this.#blockSize + entryBytes > BLOCK_SIZE) this.#endBlock(entryBytes);
+    this.#count += fresh.length;
+    this.#dictionarySize += size;
+    fresh.length = 0;
+    return true;
+  }
+
+  #define(cache: DataCache, record: number, entryBytes: number): void {
+    const payloadSize = cache.size[record]!;
+    const size = definitionSize(payloadSize);
+    // What does not fit behind others gets a block of its own.
+    if (this.#blockSize + size > BLOCK_SIZE) this.#endBlock(entryBytes);
+    const definitions = this.#definitions;
+    definitions.reserve(size);
+    const at = definitions.size;
+    const { words } = definitions;
+    words[(at + size - 8) >>> 2] = 0;
+    words[(at + size - 4) >>> 2] = 0;
+    words[(at + DEFINITION.payloadSize) >>> 2] = payloadSize;
+    words[(at + DEFINITION.nameLength) >>> 2] = cache.nameLength[record]!;
+    this.#copyPayload(cache.bytesOf(record), cache.start[record]!, payloadSize, at);
+    definitions.size = at + size;
+    this.#blockDefinitions++;
+  }
+
+  #copyPayload(source: Uint8Array, start: number, size: number, at: number): void {
+    const { bytes, words } = this.#definitions;
+    const to = at + DEFINITION_HEAD_SIZE;
+    if (size > LOOP_COPY_MAX) {
+      bytes.set(source.subarray(start, start + size), to);
+      return;
+    }
+    if (source !== this.#viewed) {
+      this.#viewed = source;
+      this.#view = viewOf(source);
+    }
+    const view = this.#view;
+    const wholeWords = size >>> 2;
+    const first = to >>> 2;
+    for (let i = 0; i < wholeWords; i++) words[first + i] = view.getInt32(start + (i << 2), true);
+    for (let i = wholeWords << 2; i < size; i++) bytes[to + i] = source[start + i]!;
+  }
+
+  /**
+   * Puts the block, should there be one, behind the body.
+   * @param entryBytes of the entry at hand, whose numbers stand behind those of the block: they move to the next one
+   */
+  #endBlock(entryBytes: number): void {
+    const definitions = this.#definitions;
+    const items = this.#items;
+    const body = this.#body;
+    const size = this.#blockSize;
+    if (size === BLOCK_HEAD_SIZE) return;
+    body.reserve(size);
+    const { words } = body;
+    const at = body.size;
+    words[(at + BLOCK.signature) >>> 2] = BLOCK_SIGNATURE;
+    words[(at + BLOCK.size) >>> 2] = size;
+    words[(at + BLOCK.definitionCount) >>> 2] = this.#blockDefinitions;
+    words[(at + BLOCK.entryCount) >>> 2] = this.#blockEntries;
+    body.size = at + BLOCK_HEAD_SIZE;
+    body.append(definitions);
+    body.append(items);
+    items.bytes.copyWithin(0, items.size, items.size + entryBytes);
+    this.#clearBlock();
+  }
+
+  #clearBlock(): void {
+    this.#definitions.clear();
+    this.#items.size = 0;
+    this.#blockDefinitions = 0;
+    this.#blockEntries = 0;
+  }
+
+  #growNumbers(recordCount: number): void {
+    const grown = new Int32Array(Math.max(recordCount, 2 * this.#numbers.length)).fill(NO_NUMBER);
+    grown.set(this.#numbers);
+    this.#numbers = grown;
+  }
+}
+
+/** Bytes that grow, at a multiple of 8. */
+class Area {
+  bytes: Uint8Array = new Uint8Array(0);
+  /** The same memory as `bytes`. */
+  words: Int32Array = new Int32Array(0);
+  doubles: Float64Array = new Float64Array(0);
+  /** Bytes in use. */
+  size = 0;
+  readonly #roomUsual: number;
+
+  /** @param roomUsual it does not grow beyond before it has to */
+  constructor(roomUsual = 0) {
+    this.#roomUsual = roomUsual;
+  }
+
+  /** What is in use, which is no longer the area's. */
+  take(): Uint8Array {
+    const bytes = this.bytes.subarray(0, this.size);
+    this.#use(new ArrayBuffer(0));
+    this.size = 0;
+    return bytes;
+  }
+
+  give(buffer: ArrayBuffer | undefined): void {
+    if (buffer !== undefined) this.#use(buffer);
+  }
+
+  /** Makes room for so many more bytes. */
+  reserve(count: number): void {
+    const size = this.size + count;
+    if (size <= this.bytes.length) return;
+    const old = this.bytes;
+    const doubled = Math.max(size, 2 * old.length, ROOM_INITIAL);
+    const room = size <= this.#roomUsual ? Math.min(doubled, this.#roomUsual) : doubled;
+    this.#use(new ArrayBuffer(Math.ceil(room / 8) * 8));
+    this.bytes.set(old.subarray(0, this.size));
+  }
+
+  append(other: Area): void {
+    this.reserve(other.size);
+    this.bytes.set(other.bytes.subarray(0, other.size), this.size);
+    this.size += other.size;
+  }
+
+  clear(): void {
+    this.size = 0;
+    if (this.bytes.length > ROOM_KEPT_MAX) this.#use(new ArrayBuffer(0));
+  }
+
+  #use(buffer: ArrayBuffer): void {
+    this.bytes = new Uint8Array(buffer);
+    this.words = new Int32Array(buffer);
+    this.doubles = new Float64Array(buffer);
+  }
+}
+
+/** Everything of an entry but its numbers, at the end of the area. */
+function writeHead(
+  { bytes, words, doubles, size }: Area,
+  entry: JournalEntry,
+  fieldCount: number,
+): void {
+  const word = size >>> 2;
+  const double = size >>> 3;
+  doubles[double + (ENTRY_HEAD.realtimeUsec >>> 3)] = entry.realtimeUsec;
+  doubles[double + (ENTRY_HEAD.monotonicUsec >>> 3)] = entry.monotonicUsec;
+  doubles[double + (ENTRY_HEAD.seqnum >>> 3)] = entry.seqnum;
+  words[word + (ENTRY_HEAD.xorHashLow >>> 2)] = entry.xorHashLow;
+  words[word + (ENTRY_HEAD.xorHashHigh >>> 2)] = entry.xorHashHigh;
+  words[word + (ENTRY_HEAD.fieldCount >>> 2)] = fieldCount;
+  words[word + (ENTRY_HEAD.flags >>> 2)] = entry.hasXorHash ? 0 : EntryFlag.noXorHash;
+  copyId(entry.bootId, bytes, size + ENTRY_HEAD.bootId);
+  copyId(entry.seqnumId, bytes, size + ENTRY_HEAD.seqnumId);
+}
+
+function copyId(id: Uint8Array, to: Uint8Array, at: number): void {
+  for (let i = 0; i < ID128_SIZE; i++) to[at + i] = id[i]!;
+}
+
+/** Whether the record's name begins with "__". */
+function isReserved(cache: DataCache, record: number): boolean {
+  const bytes = cache.bytesOf(record);
+  const start = cache.start[record]!;
+  return bytes[start] === UNDERSCORE && bytes[start + 1] === UNDERSCORE;
+}

@@ -1,0 +1,212 @@
+/**
+ * Which journal files there are, by inode: a file that is renamed is the same one, another one under an old name is
+ * not, and one that is found twice counts once.
+ */
+import fs from "node:fs";
+import { AgentError, errnoOf } from "../../errors.ts";
+import type { BlockCache } from "./block-cache.ts";
+import { JournalFile } from "./journal-file.ts";
+import type { SetFile } from "./set-file.ts";
+
+export interface FileTableOptions {
+  blocks: BlockCache;
+  openFilesMax: number;
+  /** Takes a new file in. */
+  adopt(path: string, file: JournalFile): SetFile;
+  /** Told once of each file that cannot be used, and again when it has changed and still cannot. */
+  onProblem(path: string, error: AgentError): void;
+}
+
+/** What a look at the directories found. */
+export interface Changes {
+  added: SetFile[];
+  /** There is no name for them any more. */
+  gone: SetFile[];
+  /** At their end or unusable when they were looked at last, and changed since. */
+  changed: SetFile[];
+}
+
+interface Row {
+  file: SetFile | undefined;
+  /** Of the file when it was looked at last: time of change and size. */
+  signature: string;
+  /** The same at the last regular look. */
+  seenSignature: string;
+  round: number;
+  /** It cannot be used, which was told. */
+  isReported: boolean;
+  /** That may change without a change of the file. */
+  isPassing: boolean;
+}
+
+/** No descriptors, no memory. */
+const PASSING_ERRORS = ["EMFILE", "ENFILE", "ENOMEM"];
+
+export class FileTable {
+  readonly #options: FileTableOptions;
+  readonly #rows = new Map<string, Row>();
+  #byPath = new Map<string, Row>();
+  #round = 0;
+  /** Files that are open. */
+  #open = 0;
+
+  constructor(options: FileTableOptions) {
+    this.#options = options;
+  }
+
+  *[Symbol.iterator](): Generator<SetFile> {
+    for (const { file } of this.#rows.values()) if (file !== undefined) yield file;
+  }
+
+  /** Undefined for a file that cannot be used as well. */
+  atPath(path: string): SetFile | undefined {
+    return this.#byPath.get(path)?.file;
+  }
+
+  /** Whether it was there at the last look. */
+  knows(path: string): boolean {
+    return this.#byPath.has(path);
+  }
+
+  /**
+   * Looks at all files again.
+   * @param isRegular some time after the last regular look: what is empty since then is not about to be written
+   */
+  rescan(paths: readonly string[], isRegular: boolean): Changes {
+    this.#round++;
+    const changes: Changes = { added: [], gone: [], changed: [] };
+    const byPath = new Map<string, Row>();
+    for (const path of paths) {
+      const stat = statOf(path);
+      if (stat === undefined) continue;
+      const key = `${stat.dev}:${stat.ino}`;
+      const row = this.#rows.get(key) ?? this.#newRow(key);
+      row.round = this.#round;
+      const signature = `${stat.ctimeMs} ${stat.size}`;
+      try {
+        this.#look(row, path, signature, changes);
+      } catch (error) {
+        if (!(error instanceof AgentError)) throw error;
+        this.#complain(row, path, error, isRegular && signature === row.seenSignature);
+      }
+      row.signature = signature;
+      if (isRegular) row.seenSignature = signature;
+      byPath.set(path, row);
+      if (row.file !== undefined) row.file.path = path;
+    }
+    for (const [key, { file, round }] of this.#rows) {
+      if (round === this.#round) continue;
+      if (file !== undefined) changes.gone.push(file);
+      this.#rows.delete(key);
+    }
+    this.#byPath = byPath;
+    return changes;
+  }
+
+  /**
+   * Opens a file, if need be in place of another one.
+   * @returns false when it is not there any more
+   * @throws AgentError when it cannot be read
+   */
+  open(file: SetFile): boolean {
+    if (file.isOpen) return true;
+    if (!this.hasRoom) this.#closeOne();
+    if (!file.open(this.#options.blocks)) return false;
+    this.#open++;
+    return true;
+  }
+
+  close(file: SetFile): void {
+    if (!file.isOpen) return;
+    file.close();
+    this.#open--;
+  }
+
+  /** Files are kept open before their turn where possible: so they can be read even when they are deleted. */
+  get hasRoom(): boolean {
+    return this.#open < this.#options.openFilesMax;
+  }
+
+  #newRow(key: string): Row {
+    const row: Row = {
+      file: undefined,
+      signature: "",
+      seenSignature: "",
+      round: 0,
+      isReported: false,
+      isPassing: false,
+    };
+    this.#rows.set(key, row);
+    return row;
+  }
+
+  /** Opens what was not known, or is at rest and has changed. */
+  #look(row: Row, path: string, signature: string, changes: Changes): void {
+    const { file } = row;
+    const isAtRest = file?.stage === "finished" || file?.stage === "failed";
+    if (file !== undefined && !isAtRest) return;
+    const isKnown = isAtRest || (row.isReported && !row.isPassing);
+    if (signature === row.signature && isKnown) return;
+    if (file !== undefined && this.open(file)) {
+      changes.changed.push(file);
+      return;
+    }
+    if (file !== undefined) changes.gone.push(file);
+    row.file = this.#options.adopt(path, new JournalFile(path, this.#options.blocks));
+    this.#open++;
+    changes.added.push(row.file);
+    row.isReported = false;
+    if (!this.hasRoom) this.close(row.file);
+  }
+
+  #complain(row: Row, path: string, error: AgentError, isSettled: boolean): void {
+    const errno = errnoOf(error.cause) ?? "";
+    // The writer may be about to write the header.
+    if (errno === "ENOENT" || (!isSettled && isBlank(path))) return;
+    row.isPassing = PASSING_ERRORS.includes(errno);
+    if (row.isReported && row.isPassing) return;
+    row.isReported = true;
+    this.#options.onProblem(path, error);
+  }
+
+  /** Of those that wait for their turn, else of those that come last. */
+  #closeOne(): void {
+    let chosen: SetFile | undefined;
+    for (const file of this) {
+      if (file.isOpen && (chosen === undefined || isFarther(file, chosen))) chosen = file;
+    }
+    if (chosen !== undefined) this.close(chosen);
+  }
+}
+
+function isFarther(a: SetFile, b: SetFile): boolean {
+  // These may be renamed, or replaced, before they are opened again.
+  if (a.isLive !== b.isLive) return b.isLive;
+  if ((a.stage === "waiting") !== (b.stage === "waiting")) return a.stage === "waiting";
+  return a.header.headEntryRealtime > b.header.headEntryRealtime;
+}
+
+function statOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A directory that may not be entered: as if nothing were there.
+    return undefined;
+  }
+}
+
+/** Whether nothing was written to it yet. */
+function isBlank(path: string): boolean {
+  try {
+    const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    try {
+      const first = new Uint8Array(8);
+      fs.readSync(fd, first, 0, first.length, 0);
+      return first.every((byte) => byte === 0);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
+}

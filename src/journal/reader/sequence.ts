@@ -1,0 +1,93 @@
+/**
+ * What is known of one seqnum id: how far it was read, and which of its files are to be read after others. Files of
+ * one id follow one another by number, so most of them need not be looked at until the one before is at its end.
+ */
+import { formatId128 } from "../../bytes/id128.ts";
+import type { JournalHeader } from "../header.ts";
+import type { Location } from "./order.ts";
+import type { LastRead } from "./seek.ts";
+import type { SetFile } from "./set-file.ts";
+import type { SequenceTail } from "./start.ts";
+
+export class Sequence implements LastRead {
+  readonly id: Uint8Array;
+  readonly text: string;
+  /** The last entry that was returned or passed over; 0 = none. */
+  seqnum = 0;
+  realtimeUsec = 0;
+  readonly bootWords = new Int32Array(4);
+  /** Entries may be missing between the last one and the next file: the one in between is gone. */
+  isInterrupted = false;
+  /** Numbers up to the last one may stand for other, newer entries. */
+  mayReuse = true;
+  /** Files whose turn has come are being looked for. */
+  isBeginning = false;
+  /** By the number of their first entry. */
+  readonly #waiting: SetFile[] = [];
+  readonly #ready = new Set<SetFile>();
+
+  constructor(id: Uint8Array) {
+    this.id = id;
+    this.text = formatId128(id);
+  }
+
+  /** Everything up to this entry was returned or passed over. */
+  note(entry: Pick<Location, "seqnum" | "realtimeUsec" | "bootWords">): void {
+    this.seqnum = entry.seqnum;
+    this.realtimeUsec = entry.realtimeUsec;
+    const { bootWords } = this;
+    const from = entry.bootWords;
+    bootWords[0] = from[0]!;
+    bootWords[1] = from[1]!;
+    bootWords[2] = from[2]!;
+    bootWords[3] = from[3]!;
+  }
+
+  /** A file was read as far as it goes, though not all of its entries were looked at. */
+  noteEnd(header: JournalHeader, unread: number): void {
+    if (unread > 0 || header.tailEntrySeqnum <= this.seqnum) return;
+    const boot = new Uint8Array(header.tailEntryBootId);
+    this.note({
+      seqnum: header.tailEntrySeqnum,
+      realtimeUsec: header.tailEntryRealtime,
+      bootWords: new Int32Array(boot.buffer),
+    });
+  }
+
+  get tail(): SequenceTail {
+    const { seqnum, realtimeUsec, bootWords } = this;
+    return { seqnum, realtimeUsec, bootId: formatId128(new Uint8Array(bootWords.buffer)) };
+  }
+
+  wait(file: SetFile): void {
+    file.stage = "waiting";
+    const { headEntrySeqnum } = file.header;
+    const behind = this.#waiting.findIndex(
+      (other) => other.header.headEntrySeqnum > headEntrySeqnum,
+    );
+    if (behind < 0) this.#waiting.push(file);
+    else this.#waiting.splice(behind, 0, file);
+  }
+
+  begin(file: SetFile): void {
+    this.#ready.add(file);
+  }
+
+  end(file: SetFile): void {
+    this.#ready.delete(file);
+    const index = this.#waiting.indexOf(file);
+    if (index >= 0) this.#waiting.splice(index, 1);
+  }
+
+  /** Takes the next file whose turn it is: all that are read end before it, or it begins among them. */
+  takeDue(): SetFile | undefined {
+    const first = this.#waiting[0];
+    if (first === undefined) return undefined;
+    const { headEntrySeqnum } = first.header;
+    let isDue = this.#ready.size === 0;
+    for (const { header } of this.#ready) {
+      if (headEntrySeqnum <= header.tailEntrySeqnum) isDue = true;
+    }
+    return isDue ? this.#waiting.shift() : undefined;
+  }
+}

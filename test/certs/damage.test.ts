@@ -1,0 +1,128 @@
+/** Whatever a file holds, what comes out is an error that says so: no crash, no half-written authority. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { parseRevocationList } from "../../src/bytes/revocation-list.ts";
+import { parseBundle } from "../../src/certs/bundle.ts";
+import { readCertificates } from "../../src/certs/certificate.ts";
+import { parseIndex } from "../../src/certs/index-file.ts";
+import { inspectText } from "../../src/certs/inspect.ts";
+import { readPrivateKey } from "../../src/certs/keys.ts";
+import { readPem } from "../../src/certs/pem.ts";
+import { isListOf, readListDates } from "../../src/certs/revocation-list.ts";
+import { readRequest } from "../../src/certs/x509.ts";
+import { AgentError } from "../../src/errors.ts";
+import { CertsAuthority } from "../support/certs.ts";
+
+const MUTATIONS = 300;
+
+/** Mulberry32: the same damage on every run. */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Bytes changed, cut, doubled or put in between. */
+function damage(bytes: Buffer, next: () => number): Buffer {
+  const at = Math.floor(next() * bytes.length);
+  const length = 1 + Math.floor(next() * 8);
+  const noise = Buffer.from(Array.from({ length }, () => Math.floor(next() * 256)));
+  switch (Math.floor(next() * 4)) {
+    case 0:
+      return Buffer.concat([bytes.subarray(0, at), noise, bytes.subarray(at + length)]);
+    case 1:
+      return Buffer.from(bytes.subarray(0, at));
+    case 2:
+      return Buffer.concat([bytes.subarray(0, at), noise, bytes.subarray(at)]);
+    default:
+      return Buffer.concat([bytes.subarray(0, at + length), bytes.subarray(at)]);
+  }
+}
+
+describe("damaged files", () => {
+  const owned = new DisposableStack();
+  let ca: CertsAuthority;
+
+  beforeAll(async () => {
+    ca = owned.use(await CertsAuthority.create());
+    await ca.issue("web1", { names: ["a", "192.0.2.7"] });
+    await ca.issue("web2");
+    await ca.revoke("web2", "superseded");
+    const names = ["-addext", "subjectAltName=DNS:x,IP:10.0.0.1"];
+    ca.openssl(
+      "req",
+      "-new",
+      "-key",
+      "web1.key",
+      "-subj",
+      "/CN=web1",
+      ...names,
+      "-out",
+      "web1.csr",
+    );
+  });
+  afterAll(() => owned.dispose());
+
+  async function expectErrors(
+    file: string,
+    part: "text" | "der",
+    read: (text: string) => unknown,
+  ): Promise<void> {
+    const next = random(file.length * 1000 + part.length);
+    const text = ca.text(file);
+    const [block] = readPem(text);
+    let refused = 0;
+    for (let i = 0; i < MUTATIONS; i++) {
+      const bytes =
+        part === "der"
+          ? damage(block?.der ?? Buffer.alloc(0), next)
+          : damage(Buffer.from(text), next);
+      const damaged =
+        part === "der"
+          ? `-----BEGIN ${block?.label}-----\n${bytes.toString("base64")}\n-----END ${block?.label}-----\n`
+          : bytes.toString("latin1");
+      try {
+        await read(damaged);
+      } catch (error) {
+        if (!(error instanceof AgentError))
+          throw new Error(`Not told as an error:\n${damaged}`, { cause: error });
+        expect(error.message).toStartWith("Cannot ");
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(0);
+  }
+
+  test.each<[string, "text" | "der", (text: string) => unknown]>([
+    ["web1.pem", "text", (text) => inspectText(text, "x")],
+    ["web1.pem", "der", (text) => readCertificates(text, "x")],
+    ["web1.csr", "text", (text) => readRequest(text, "x")],
+    ["web1.csr", "der", (text) => readRequest(text, "x")],
+    ["web1.key", "text", (text) => readPrivateKey(text, "x")],
+    ["web1.key", "der", (text) => readPrivateKey(text, "x")],
+    ["index", "text", (text) => parseIndex(text, "x")],
+    [
+      "crl.pem",
+      "der",
+      (text) => {
+        readListDates(text);
+        const [{ der } = { der: Buffer.alloc(0) }] = readPem(text);
+        isListOf(der, readCertificates(ca.text("ca.pem"), "ca")[0]?.x509 ?? fail());
+        parseRevocationList(der);
+      },
+    ],
+    [
+      "web1.pem",
+      "text",
+      (text) =>
+        parseBundle(`Journal agent bundle, version 1\nName: web1\nRole: both\n\n${text}`, "x"),
+    ],
+  ])("%s, its %s", (file, part, read) => expectErrors(file, part, read), 30_000);
+});
+
+function fail(): never {
+  throw new Error("There is no authority");
+}

@@ -1,0 +1,286 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { formatBundle } from "../../src/certs/bundle.ts";
+import { leafKeyAccess } from "../../src/certs/directory.ts";
+import { formatAlternativeName, parseAlternativeName } from "../../src/certs/names.ts";
+import {
+  acceptCertificate,
+  makeRequest,
+  type SignOptions,
+  signRequest,
+} from "../../src/certs/request.ts";
+import { CertsAuthority, DAY_MS } from "../support/certs.ts";
+import { changedFiles, listFiles } from "../support/file-listing.ts";
+import { TempDir } from "../support/temp-dir.ts";
+
+describe("a key that stays on its host", () => {
+  let owned: DisposableStack;
+  let ca: CertsAuthority;
+  let host: string;
+
+  beforeEach(async () => {
+    owned = new DisposableStack();
+    ca = owned.use(await CertsAuthority.create());
+    host = join(owned.use(new TempDir()).path, "certs");
+  });
+  afterEach(() => owned.dispose());
+
+  const text = (file: string): string => readFileSync(join(host, file), "latin1");
+  const request = (newKey = false, names = ["logs.example.net", "192.0.2.7"]) =>
+    makeRequest({
+      directory: host,
+      name: "web1",
+      names: names.map(parseAlternativeName),
+      keyType: undefined,
+      newKey,
+    });
+  const sign = async (csr: string, options: Partial<SignOptions> = {}) => {
+    using authority = await ca.open();
+    return await signRequest(authority, csr, "web1.csr", {
+      names: undefined,
+      role: "both",
+      days: 100,
+      force: false,
+      ...options,
+    });
+  };
+  const accept = (pem: string, nowMs = Date.now()) =>
+    acceptCertificate({ directory: host, text: pem, file: "web1.pem", nowMs });
+
+  test("is made there, requested, signed and accepted; the authority never has it", async () => {
+    const made = await request();
+    expect(made).toEqual({
+      request: join(host, "web1.csr"),
+      key: join(host, "web1.key"),
+      isNewKey: true,
+    });
+    expect(statSync(made.key).mode & 0o777).toBe(leafKeyAccess().mode);
+    const { facts, hasKey } = await sign(text("web1.csr"));
+    expect(facts.names.map(formatAlternativeName)).toEqual([
+      "DNS:web1",
+      "DNS:logs.example.net",
+      "IP:192.0.2.7",
+    ]);
+    expect(hasKey).toBe(false);
+    expect(existsSync(ca.path("web1.key"))).toBe(false);
+    const answer = ca.text("web1.pem") + ca.text("ca.pem");
+    expect(await accept(answer)).toMatchObject({
+      outcome: "accepted",
+      facts: { serial: facts.serial },
+      authority: { name: "systemd-journal-remote-ca" },
+      files: ["ca.pem", "web1.pem"].map((file) => join(host, file)),
+    });
+    expect(readdirSync(host).sort()).toEqual(["ca.pem", "web1.csr", "web1.key", "web1.pem"]);
+    const before = listFiles(host);
+    expect((await accept(answer)).outcome).toBe("unchanged");
+    expect(changedFiles(before, listFiles(host))).toEqual([]);
+  });
+
+  test("openssl finds the request good, and the authority signs openssl's", async () => {
+    await request();
+    const check = Bun.spawnSync(
+      ["openssl", "req", "-in", "web1.csr", "-noout", "-verify", "-text"],
+      { cwd: host, stderr: "pipe" },
+    );
+    expect(`${check.stdout}${check.stderr}`).toContain("self-signature verify OK");
+    expect(`${check.stdout}`).toContain("DNS:web1, DNS:logs.example.net, IP Address:192.0.2.7");
+    const command = [
+      "openssl",
+      "req",
+      "-new",
+      "-newkey",
+      "rsa:2048",
+      "-nodes",
+      "-keyout",
+      "foreign.key",
+    ];
+    Bun.spawnSync(
+      [
+        ...command,
+        "-subj",
+        "/CN=foreign",
+        "-addext",
+        "subjectAltName=DNS:x",
+        "-out",
+        "foreign.csr",
+      ],
+      { cwd: host },
+    );
+    const { facts } = await sign(text("foreign.csr"), { role: "client" });
+    expect(facts).toMatchObject({ name: "foreign", role: "client", keyType: "rsa2048" });
+    expect(ca.openssl("verify", "-x509_strict", "-CAfile", "ca.pem", "foreign.pem")).toContain(
+      "OK",
+    );
+  });
+
+  test("what a request asks for besides names is not granted; names can be others", async () => {
+    Bun.spawnSync(["mkdir", host]);
+    const command = [
+      "openssl",
+      "req",
+      "-new",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-keyout",
+      "k",
+    ];
+    const wishes = [
+      "basicConstraints=critical,CA:TRUE",
+      "keyUsage=keyCertSign",
+      "subjectAltName=DNS:google.example",
+    ];
+    const options = wishes.flatMap((wish) => ["-addext", wish]);
+    Bun.spawnSync([...command, "-subj", "/CN=web1", ...options, "-out", "web1.csr"], { cwd: host });
+    const { facts } = await sign(text("web1.csr"), {
+      names: [parseAlternativeName("web1.example.net")],
+    });
+    expect(facts.isAuthority).toBe(false);
+    expect(facts.names.map(formatAlternativeName)).toEqual(["DNS:web1", "DNS:web1.example.net"]);
+  });
+
+  test("signed again it is the same certificate, unless it says something else", async () => {
+    await request();
+    const first = await sign(text("web1.csr"));
+    expect(await sign(text("web1.csr"))).toMatchObject({
+      outcome: "unchanged",
+      facts: { serial: first.facts.serial },
+    });
+    await request(false, ["other"]);
+    await expect(sign(text("web1.csr"))).rejects.toMatchObject({ code: "E_USAGE" });
+    expect(await sign(text("web1.csr"), { force: true })).toMatchObject({
+      outcome: "issued",
+      former: { serial: first.facts.serial },
+    });
+  });
+
+  test("a new key waits until its certificate is accepted", async () => {
+    await request();
+    await sign(text("web1.csr"));
+    await accept(ca.text("web1.pem") + ca.text("ca.pem"));
+    const formerKey = text("web1.key");
+    const made = await request(true);
+    expect(made.key).toBe(join(host, "web1.key.new"));
+    expect(text("web1.key")).toBe(formerKey);
+    await sign(text("web1.csr"), { force: true });
+    const newKey = text("web1.key.new");
+    expect((await accept(ca.text("web1.pem"))).outcome).toBe("accepted");
+    expect(text("web1.key")).toBe(newKey);
+    expect(existsSync(join(host, "web1.key.new"))).toBe(false);
+  });
+
+  test("a bundle is accepted, too, with its list", async () => {
+    await request();
+    await sign(text("web1.csr"));
+    const bundle = formatBundle({
+      name: "web1",
+      role: "both",
+      server: undefined,
+      certificate: ca.text("web1.pem"),
+      key: undefined,
+      authorities: ca.text("ca.pem"),
+      lists: ca.text("crl.pem"),
+    });
+    await accept(bundle);
+    expect(text("crl.pem")).toBe(ca.text("crl.pem"));
+  });
+
+  test("broken requests are refused", async () => {
+    await request();
+    const good = text("web1.csr");
+    const der = Buffer.from(good.replace(/-----.*-----|\n/g, ""), "base64");
+    // A letter of the name: well formed, but not what was signed.
+    const forged = Buffer.from(der);
+    forged[der.indexOf("web1")] = "x".charCodeAt(0);
+    const pem = (bytes: Buffer) =>
+      `-----BEGIN CERTIFICATE REQUEST-----\n${bytes.toString("base64")}\n-----END CERTIFICATE REQUEST-----\n`;
+    await expect(sign(pem(forged))).rejects.toMatchObject({
+      code: "E_CERT",
+      message: 'Cannot use request "web1.csr": its signature is not that of its key',
+    });
+    for (const broken of [
+      "",
+      "garbage",
+      pem(der.subarray(0, 60)),
+      pem(Buffer.alloc(0)),
+      ca.text("ca.pem"),
+      text("web1.key"),
+    ]) {
+      await expect(sign(broken)).rejects.toMatchObject({ code: "E_CERT" });
+    }
+    expect(
+      readdirSync(ca.directory).filter(
+        (file) => file.startsWith("web1") || file.startsWith("xeb1"),
+      ),
+    ).toEqual([]);
+  });
+
+  test("requests for odd names are refused", async () => {
+    Bun.spawnSync(["mkdir", host]);
+    for (const [subject, wish] of [
+      ["/CN=..", "DNS:x"],
+      ["/CN=a b", "DNS:x"],
+      ["/CN=ca", "DNS:x"],
+      ["/O=x", "DNS:x"],
+      ["/CN=web1", "email:a@b.example"],
+      ["/CN=web1", "URI:http://x"],
+    ] as const) {
+      const command = [
+        "openssl",
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "k",
+      ];
+      Bun.spawnSync(
+        [...command, "-subj", subject, "-addext", `subjectAltName=${wish}`, "-out", "odd.csr"],
+        { cwd: host },
+      );
+      await expect(sign(text("odd.csr"))).rejects.toThrow(/^Cannot use (request|name)/);
+    }
+    expect(ca.text("index")).toBe("");
+  });
+
+  test("a certificate is not accepted for another key, from a stranger, or when it is over", async () => {
+    using stranger = await CertsAuthority.create();
+    await request();
+    await sign(text("web1.csr"));
+    const answer = ca.text("web1.pem");
+    await ca.issue("web2");
+    const before = listFiles(host);
+    await expect(accept(answer)).rejects.toThrow("no certificate of the authority");
+    await expect(accept(answer + stranger.text("ca.pem"))).rejects.toThrow(
+      "no certificate of the authority",
+    );
+    await expect(accept(ca.text("web2.pem") + ca.text("ca.pem"))).rejects.toThrow(
+      'need "web2.key"',
+    );
+    await expect(accept(answer + ca.text("ca.pem"), Date.now() + 200 * DAY_MS)).rejects.toThrow(
+      "it expired on",
+    );
+    await expect(accept(ca.text("ca.pem"))).rejects.toThrow("no host's certificate in it");
+    await expect(accept("garbage")).rejects.toMatchObject({ code: "E_CERT" });
+    expect(changedFiles(before, listFiles(host))).toEqual([]);
+  });
+
+  test("where the authority has another key for the host, that is said, and --force removes it", async () => {
+    await ca.issue("web1");
+    await request();
+    await expect(sign(text("web1.csr"))).rejects.toThrow(
+      "its key is in the directory here, and it is another one",
+    );
+    await sign(text("web1.csr"), { force: true });
+    expect(existsSync(ca.path("web1.key"))).toBe(false);
+    expect((await ca.issue("web1", { names: ["logs.example.net", "192.0.2.7"] })).outcome).toBe(
+      "unchanged",
+    );
+  });
+});

@@ -1,0 +1,100 @@
+import { describe, expect, test } from "bun:test";
+import { newEntry } from "../../src/journal/entry.ts";
+import {
+  FieldDictionary,
+  releaseDictionary,
+  spellOutFields,
+  takeDictionary,
+} from "../../src/journal/field-dictionary.ts";
+
+function define(dictionary: FieldDictionary, ...fields: string[]): void {
+  for (const field of fields) {
+    const bytes = new TextEncoder().encode(`..${field}.`);
+    const at = dictionary.copyIn(bytes, 2, bytes.length - 1);
+    dictionary.define(at, at + field.length, field.indexOf("="));
+  }
+}
+
+/** An entry with these numbers, behind one that is not its own. */
+function entryOf(dictionary: FieldDictionary, ...numbers: number[]) {
+  const entry = newEntry();
+  entry.dictionary = dictionary;
+  entry.numbers = Int32Array.of(99, ...numbers);
+  entry.numbersStart = 1;
+  entry.fieldCount = numbers.length;
+  return entry;
+}
+
+describe("spellOutFields()", () => {
+  test("gives the fields in their order, one behind the other, of any number", () => {
+    const dictionary = new FieldDictionary();
+    const fields = Array.from({ length: 3000 }, (_, n) => `FIELD_${n}=${"v".repeat(n % 50)}`);
+    define(dictionary, ...fields);
+    expect(dictionary.sizeMax).toBe(Math.max(...fields.map((field) => field.length)));
+    const entry = entryOf(dictionary, 2999, 0, 1500, 0);
+    const size = dictionary.sizeOf(entry);
+    spellOutFields(entry);
+    const { bytes, fieldStart, fieldEnd, nameLength } = entry;
+    const found = [0, 1, 2, 3].map((i) => {
+      expect(nameLength[i]).toBe(fields[[2999, 0, 1500, 0][i] ?? 0]?.indexOf("="));
+      return new TextDecoder().decode(bytes.subarray(fieldStart[i], fieldEnd[i]));
+    });
+    expect(found).toEqual([2999, 0, 1500, 0].map((n) => fields[n] ?? ""));
+    expect(bytes.length).toBe(size);
+    expect(fieldStart[1]).toBe(fieldEnd[0] ?? 0);
+    expect(entry.dictionary).toBeUndefined();
+  });
+
+  test("leaves an entry alone that has its fields", () => {
+    const dictionary = new FieldDictionary();
+    define(dictionary, "A=1");
+    const entry = entryOf(dictionary, 0);
+    spellOutFields(entry);
+    const { bytes } = entry;
+    spellOutFields(entry);
+    expect(entry.bytes).toBe(bytes);
+  });
+});
+
+describe("FieldDictionary.recordsOf()", () => {
+  test("keeps what each owner noted, while fields are added", () => {
+    const dictionary = new FieldDictionary();
+    const [one, other] = [{}, {}];
+    for (let n = 0; n < 1000; n++) {
+      define(dictionary, `N=${n}`);
+      const records = dictionary.recordsOf(one);
+      expect(records[n]).toBe(-1);
+      records[n] = n * 16;
+      if (n % 3 === 0) dictionary.recordsOf(other)[n] = n;
+    }
+    for (let n = 0; n < 1000; n++) {
+      expect(dictionary.recordsOf(one)[n]).toBe(n * 16);
+      expect(dictionary.recordsOf(other)[n]).toBe(n % 3 === 0 ? n : -1);
+    }
+  });
+
+  test("knows nothing any more in a dictionary that was given back", () => {
+    const owner = {};
+    const first = takeDictionary();
+    define(first, "A=1", "B=2");
+    first.recordsOf(owner)[1] = 5;
+    releaseDictionary(first);
+    const second = takeDictionary();
+    expect(second).toBe(first);
+    expect([second.count, second.sizeMax]).toEqual([0, 0]);
+    define(second, "C=3", "D=44");
+    expect(second.recordsOf(owner)[1]).toBe(-1);
+    const entry = entryOf(second, 1);
+    spellOutFields(entry);
+    expect(new TextDecoder().decode(entry.bytes)).toBe("D=44");
+    // It has a user now.
+    expect(takeDictionary()).not.toBe(first);
+  });
+
+  test("a very large one is not kept", () => {
+    const large = new FieldDictionary();
+    define(large, `A=${"x".repeat(9 << 20)}`);
+    releaseDictionary(large);
+    expect(takeDictionary()).not.toBe(large);
+  });
+});
