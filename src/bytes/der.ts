@@ -5,6 +5,7 @@
 import { AgentError } from "../errors.ts";
 
 export const DerTag = {
+  boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
   octetString: 0x04,

@@ -1,10 +1,10 @@
 /**
  * Certificate revocation lists (RFC 5280 section 5.1), walked directly: ASN.1 libraries build a
- * node per entry and give up at some ten thousand. Signatures are not checked here: the TLS
- * library does that at every handshake. This index answers the other question: which of the
- * connections that are open already belong to a certificate that has been revoked since.
+ * node per entry and give up at some ten thousand.
  */
-import { DerTag, expectElement, readElement, readTime } from "./der.ts";
+import { type KeyObject, verify } from "node:crypto";
+import { AgentError } from "../errors.ts";
+import { type DerElement, DerTag, expectElement, readElement, readTime } from "./der.ts";
 
 export interface RevocationList {
   /** The issuer's Name, DER, in hex. */
@@ -23,7 +23,11 @@ export interface CertificateId {
   serial: string;
 }
 
-/** @throws AgentError E_CERT with the offset where the bytes stop being a revocation list. */
+/**
+ * The signature is not looked at.
+ * @throws AgentError E_CERT with the offset where the bytes stop being a revocation list, and for one that is more
+ *   than a plain list: it says so by critical extensions
+ */
 export function parseRevocationList(der: Uint8Array): RevocationList {
   const list = expectElement(der, 0, der.length, DerTag.sequence);
   const tbs = expectElement(der, list.contentStart, list.end, DerTag.sequence);
@@ -45,14 +49,30 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
     const optional = readElement(der, offset, tbs.end);
     if (optional.tag === DerTag.sequence) {
       serials = readSerials(der, optional.contentStart, optional.end);
+      offset = optional.end;
     }
   }
+  if (offset < tbs.end) refuseCriticalExtensions(der, readElement(der, offset, tbs.end));
   return {
     issuer: hex(der, issuer.start, issuer.end),
     thisUpdateMs: readTime(der, thisUpdate),
     nextUpdateMs,
     serials,
   };
+}
+
+/** Whether the owner of this key made the list, and nobody changed it. @throws AgentError E_CERT for no list */
+export function isListSignedBy(der: Uint8Array, publicKey: KeyObject): boolean {
+  const list = expectElement(der, 0, der.length, DerTag.sequence);
+  const tbs = expectElement(der, list.contentStart, list.end, DerTag.sequence);
+  const algorithm = expectElement(der, tbs.end, list.end, DerTag.sequence);
+  const oid = expectElement(der, algorithm.contentStart, algorithm.end, DerTag.objectId);
+  const signature = expectElement(der, algorithm.end, list.end, DerTag.bitString);
+  const hash = SIGNATURE_HASHES[hex(der, oid.contentStart, oid.end)];
+  if (hash === undefined) return false;
+  const signed = der.subarray(tbs.start, tbs.end);
+  // The first byte counts unused bits: there are none.
+  return verify(hash, signed, publicKey, der.subarray(signature.contentStart + 1, signature.end));
 }
 
 /** @throws AgentError E_CERT when the bytes are not an X.509 certificate. */
@@ -74,6 +94,33 @@ export function isRevoked(lists: readonly RevocationList[], certificate: Certifi
   return lists.some(
     (list) => list.issuer === certificate.issuer && list.serials.has(certificate.serial),
   );
+}
+
+/** Object ids of the signature algorithms, contents in hex. */
+const SIGNATURE_HASHES: Record<string, string> = {
+  "2a8648ce3d040302": "sha256", // ecdsa-with-SHA256
+  "2a8648ce3d040303": "sha384",
+  "2a8648ce3d040304": "sha512",
+  "2a864886f70d01010b": "sha256", // sha256WithRSAEncryption
+  "2a864886f70d01010c": "sha384",
+  "2a864886f70d01010d": "sha512",
+};
+
+/** A list of changes only, or for some certificates only, has one; so does an entry of another issuer's. */
+function refuseCriticalExtensions(der: Uint8Array, element: DerElement): void {
+  if (element.tag !== DerTag.context0) return;
+  const extensions = expectElement(der, element.contentStart, element.end, DerTag.sequence);
+  let offset = extensions.contentStart;
+  while (offset < extensions.end) {
+    const extension = expectElement(der, offset, extensions.end, DerTag.sequence);
+    const oid = expectElement(der, extension.contentStart, extension.end, DerTag.objectId);
+    const next = readElement(der, oid.end, extension.end);
+    if (next.tag === DerTag.boolean && der[next.contentStart] !== 0) {
+      const message = "Cannot use revocation list: it has a critical extension, need a plain one";
+      throw new AgentError("E_CERT", message, { offset });
+    }
+    offset = extension.end;
+  }
 }
 
 function readSerials(der: Uint8Array, start: number, end: number): Set<string> {

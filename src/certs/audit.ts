@@ -1,7 +1,7 @@
 /** `agent certs verify --all`: whether everything in an authority's directory fits together. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { parseRevocationList } from "../bytes/revocation-list.ts";
+import { isListSignedBy, parseRevocationList } from "../bytes/revocation-list.ts";
 import { AgentError } from "../errors.ts";
 import { readAuthorityCertificate, readOptional } from "./authority.ts";
 import { type Certificate, readCertificates } from "./certificate.ts";
@@ -16,7 +16,7 @@ import {
 } from "./directory.ts";
 import { findEntry, type IndexEntry, parseIndex } from "./index-file.ts";
 import { isEncrypted, isSameKey, readPrivateKey } from "./keys.ts";
-import { isListOf, readLists } from "./revocation-list.ts";
+import { readLists } from "./revocation-list.ts";
 import { parseSerial } from "./serial.ts";
 import { isChangePending } from "./transaction.ts";
 
@@ -133,7 +133,7 @@ function checkLists(
   const path = join(directory, LISTS_FILE);
   const ders = readLists(readOptional(path).toString("latin1"));
   for (const [stage, { x509 }] of authorities) {
-    const der = ders.find((each) => isListOf(each, x509));
+    const der = ders.find((each) => isListSignedBy(each, x509.publicKey));
     const revoked = (entries.get(stage) ?? []).filter(({ status }) => status === "R");
     if (der === undefined) {
       // Before the first revocation Netdata's directory has none.

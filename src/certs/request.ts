@@ -2,6 +2,7 @@
 import type { KeyObject } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { isListSignedBy } from "../bytes/revocation-list.ts";
 import { AgentError } from "../errors.ts";
 import type { ProcessLock } from "../platform/process-lock.ts";
 import { type Authority, lockDirectory, readOptional } from "./authority.ts";
@@ -21,7 +22,7 @@ import { formatPrivateKey, generateKey, isSameKey, type KeyType, readPrivateKey 
 import { type AlternativeName, alternativeNames, isSameNames, parseHostName } from "./names.ts";
 import { readPem } from "./pem.ts";
 import type { Role } from "./profiles.ts";
-import { isListOf, readLists } from "./revocation-list.ts";
+import { readLists } from "./revocation-list.ts";
 import { asFileError, commitChange, type NewFile, recoverChange } from "./transaction.ts";
 import { createRequest, readRequest } from "./x509.ts";
 
@@ -172,7 +173,9 @@ export async function acceptCertificate(options: AcceptOptions): Promise<Accepte
 
 /** The lists of revoked certificates that came along, of these authorities. */
 function listsIn(text: string, trusted: readonly Certificate[]): NewFile[] {
-  const lists = readLists(text).filter((der) => trusted.some(({ x509 }) => isListOf(der, x509)));
+  const lists = readLists(text).filter((der) =>
+    trusted.some(({ x509 }) => isListSignedBy(der, x509.publicKey)),
+  );
   if (lists.length === 0) return [];
   const blocks = readPem(text).filter(({ label }) => label === "X509 CRL");
   return [{ name: LISTS_FILE, data: blocks.map((block) => block.text).join(""), ...PUBLIC_ACCESS }];

@@ -2,7 +2,7 @@
  * Certificate revocation lists (RFC 5280 section 5), encoded directly: a library that makes an object of each of
  * 10,000 entries takes seconds for it. Version 2, with number and key of the authority, and reasons where given.
  */
-import { type KeyObject, sign, verify, type X509Certificate } from "node:crypto";
+import { type KeyObject, sign } from "node:crypto";
 import { DerTag, expectElement, readElement, readTime } from "../bytes/der.ts";
 import {
   encodeElement,
@@ -83,21 +83,6 @@ export function createRevocationList(draft: ListDraft): string {
   return formatPem("X509 CRL", list);
 }
 
-/** Whether this authority made the list, and nobody changed it. @throws AgentError E_CERT for no list */
-export function isListOf(der: Uint8Array, authority: X509Certificate): boolean {
-  const list = expectElement(der, 0, der.length, DerTag.sequence);
-  const tbs = expectElement(der, list.contentStart, list.end, DerTag.sequence);
-  const algorithm = expectElement(der, tbs.end, list.end, DerTag.sequence);
-  const signature = expectElement(der, algorithm.end, list.end, DerTag.bitString);
-  const hash = HASHES[objectIdHex(der, algorithm.contentStart, algorithm.end)] ?? "sha256";
-  return verify(
-    hash,
-    der.subarray(tbs.start, tbs.end),
-    authority.publicKey,
-    der.subarray(signature.contentStart + 1, signature.end),
-  );
-}
-
 /** When the first list of a PEM text begins and ends, without reading all of it. Undefined: it is no list. */
 export function readListDates(
   text: string,
@@ -130,16 +115,6 @@ export function readLists(text: string): Buffer[] {
     .filter(({ label }) => label === "X509 CRL")
     .map(({ der }) => der);
 }
-
-/** Signature algorithms that other programs make lists with, by their object ids. */
-const HASHES: Record<string, string> = Object.fromEntries(
-  [
-    ["1.2.840.10045.4.3.3", "sha384"],
-    ["1.2.840.10045.4.3.4", "sha512"],
-    ["1.2.840.113549.1.1.12", "sha384"],
-    ["1.2.840.113549.1.1.13", "sha512"],
-  ].map(([oid = "", hash = ""]) => [encodeObjectId(oid).toString("hex"), hash]),
-);
 
 /**
  * The entries one after the other, written into one buffer: hot, there are tens of thousands of them.
@@ -192,9 +167,4 @@ function subjectOf(der: Uint8Array): Uint8Array {
   for (let i = 0; i < 3; i++) next = readElement(der, next.end, tbs.end);
   const subject = expectElement(der, next.end, tbs.end, DerTag.sequence);
   return der.subarray(subject.start, subject.end);
-}
-
-function objectIdHex(der: Uint8Array, start: number, end: number): string {
-  const id = expectElement(der, start, end, DerTag.objectId);
-  return Buffer.from(der.subarray(id.start, id.end)).toString("hex");
 }

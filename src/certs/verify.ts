@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 import {
   type CertificateId,
+  isListSignedBy,
   isRevoked,
   parseRevocationList,
   readCertificateId,
@@ -10,7 +11,7 @@ import { AgentError } from "../errors.ts";
 import type { Certificate } from "./certificate.ts";
 import { formatAlternativeNames } from "./names.ts";
 import type { Role } from "./profiles.ts";
-import { isListOf, readLists } from "./revocation-list.ts";
+import { readLists } from "./revocation-list.ts";
 
 export interface Trust {
   authorities: readonly Certificate[];
@@ -55,7 +56,7 @@ function dateFaults(what: string, { x509, facts }: Certificate, nowMs: number): 
 function revocationFaults(id: CertificateId, trust: Trust, nowMs: number): string[] {
   const faults: string[] = [];
   const lists = readLists(trust.lists).flatMap((der) => {
-    const isGenuine = trust.authorities.some(({ x509 }) => isListOf(der, x509));
+    const isGenuine = trust.authorities.some(({ x509 }) => isListSignedBy(der, x509.publicKey));
     if (!isGenuine) faults.push("a list of revoked certificates is not signed by its authority");
     return isGenuine ? [parseRevocationList(der)] : [];
   });

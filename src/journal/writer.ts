@@ -75,6 +75,8 @@ export class JournalWriter {
   /** Size of the file on disk. */
   #allocated: number;
   #isUnpublished = true;
+  /** Nothing is appended any more. */
+  #isEnded = false;
   /** Changes written with pwrite() but not yet known to be on disk. */
   #isUnsynced = true;
   /** What made an append fail half way, or a sync: nobody knows what the file holds on disk. */
@@ -247,7 +249,9 @@ export class JournalWriter {
    * @throws AgentError E_NO_SPACE, E_IO: the file takes no more entries, what was published stays readable
    */
   append(entry: Entry, seqnum: number): void {
-    if (this.#isClosed) throw new RangeError(`Cannot append to "${this.#path}": it is closed`);
+    if (this.#isClosed || this.#isEnded) {
+      throw new RangeError(`Cannot append to "${this.#path}": it is closed`);
+    }
     if (this.#broken !== undefined) throw journalIoError("write", this.#path, this.#broken);
     this.#isUnpublished = true;
     try {
@@ -330,6 +334,18 @@ export class JournalWriter {
   }
 
   /**
+   * Publishes, and gives back the memory that only appending needs: nothing may be appended any more.
+   * @throws AgentError E_NO_SPACE, E_IO: then nothing has changed
+   */
+  endAppending(): void {
+    this.publish();
+    if (this.#isClosed || this.#broken !== undefined) return;
+    this.#isEnded = true;
+    this.#file.releasePages();
+    this.#data.release();
+  }
+
+  /**
    * Ends writing: OFFLINE (may be reopened) or ARCHIVED (never). The file is cut to its used size and
    * synced. A broken file stays ONLINE, for readers an unclean one.
    * @throws AgentError E_NO_SPACE, E_IO; the file is closed all the same
@@ -372,7 +388,7 @@ export class JournalWriter {
 
   /** Goes on with a file that is being completed. @returns false when it is too late */
   resume(): boolean {
-    if (this.#isClosed || this.#broken !== undefined) return false;
+    if (this.#isClosed || this.#isEnded || this.#broken !== undefined) return false;
     const { state } = this.#header;
     this.#header.state = FileState.online;
     this.#isUnsynced = true;
@@ -390,8 +406,10 @@ export class JournalWriter {
   #release(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#file.releasePages();
-    this.#data.release();
+    if (!this.#isEnded) {
+      this.#file.releasePages();
+      this.#data.release();
+    }
     this.#closeDescriptor();
   }
 

@@ -15,6 +15,7 @@ import {
   readOwnCertificate,
   unusableFile,
 } from "../platform/pem-files.ts";
+import { RevocationCheck, type SignedList } from "./revocation.ts";
 import type { TrustSettings } from "./settings.ts";
 
 export interface CertificateFiles {
@@ -29,13 +30,14 @@ export interface TlsContext {
   cert: string;
   /** Missing: clients are not asked for a certificate. */
   ca?: string;
-  crl?: string[];
   secureOptions: number;
 }
 
 export interface TlsMaterial {
   context: TlsContext;
   revocations: readonly RevocationList[];
+  /** For handshakes. */
+  revocationCheck: RevocationCheck;
   /** What works but should not stay so, one line each. */
   warnings: readonly string[];
 }
@@ -55,12 +57,10 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   const lists = files.trust.crlFiles.flatMap((file) => readRevocationFile(file));
   for (const { file, list } of lists) warnings.push(...dueWarnings(file, list, nowMs));
   const revocations = lists.map(({ list }) => list);
-  const crl = lists.map(({ pem }) => pem);
   const context: TlsContext = {
     key: key.pem,
     cert: cert.pem,
     ...(authority === undefined ? {} : { ca: authority }),
-    ...(authority === undefined || crl.length === 0 ? {} : { crl }),
     // A resumed session would be as authorized as the first one was, whatever happened since.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
@@ -69,7 +69,7 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   } catch (error) {
     throw unusableFile("certificate", files.certificateFile, reasonOf(error), { cause: error });
   }
-  return { context, revocations, warnings };
+  return { context, revocations, revocationCheck: new RevocationCheck(lists), warnings };
 }
 
 /** The files `loadTlsMaterial()` reads. */
@@ -116,10 +116,8 @@ function readAuthority(file: string, nowMs: number, warnings: string[]): string 
   return pem;
 }
 
-interface RevocationFile {
+interface RevocationFile extends SignedList {
   file: string;
-  list: RevocationList;
-  pem: string;
 }
 
 function readRevocationFile(file: string): RevocationFile[] {
@@ -128,7 +126,7 @@ function readRevocationFile(file: string): RevocationFile[] {
   if (ders.length === 0) throw unusableFile("revocation list", file, "no list in it", { hint });
   return ders.map((der) => {
     try {
-      return { file, list: parseRevocationList(der), pem: pemOf(der) };
+      return { file, list: parseRevocationList(der), der };
     } catch (error) {
       throw unusableFile("revocation list", file, reasonOf(error), { hint, cause: error });
     }
@@ -142,14 +140,9 @@ function revocationDers(bytes: Buffer): Buffer[] {
   return [...blocks].map(([, base64 = ""]) => Buffer.from(base64, "base64"));
 }
 
-function pemOf(der: Buffer): string {
-  const lines = der.toString("base64").replace(/.{64}/g, "$&\n").trimEnd();
-  return `-----BEGIN X509 CRL-----\n${lines}\n-----END X509 CRL-----\n`;
-}
-
 /**
- * A list past its next update says nothing reliable: the TLS library then refuses all clients of
- * that authority, as everywhere. Hence the early warning.
+ * A list past its next update says nothing reliable: all clients of that authority are then refused, as
+ * everywhere. Hence the early warning.
  */
 function dueWarnings(file: string, list: RevocationList, nowMs: number): string[] {
   if (list.nextUpdateMs === undefined) return [];

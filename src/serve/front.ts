@@ -259,8 +259,12 @@ class NetworkFront implements Front {
     const { trust } = this.#options.certificates;
     if (trust.authority === "all") return identifyAddress(address);
     const peer = identifyCertificate(facts, address, trust.allowSubject);
-    // A handshake may have begun before the list that revokes this certificate was read.
-    return !("reply" in peer) && this.#isRevoked(peer) ? REVOKED : peer;
+    if ("reply" in peer) return peer;
+    const problem = this.#material?.revocationCheck.findProblem(
+      facts.certificate ?? {},
+      Date.now(),
+    );
+    return problem === undefined ? peer : untrustedCertificate(problem);
   }
 
   #isRevoked(peer: Peer): boolean {

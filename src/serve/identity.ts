@@ -5,6 +5,7 @@
  */
 import { isIPv6 } from "node:net";
 import { type CertificateId, readCertificateId } from "../bytes/revocation-list.ts";
+import type { ChainCertificate } from "./revocation.ts";
 import { PEER_REFUSALS, type Refusal, untrustedCertificate } from "./upload-request.ts";
 
 export interface Peer {
@@ -17,7 +18,7 @@ export interface Peer {
 
 /** What the TLS library says of the other end, once the handshake is complete. */
 export interface HandshakeFacts {
-  /** The chain is valid: known authority, dates, purpose, not revoked. */
+  /** The chain is valid: known authority, dates, purpose. */
   authorized: boolean;
   /** Code of the verification error: "CERT_HAS_EXPIRED". */
   errorCode: string | undefined;
@@ -25,7 +26,7 @@ export interface HandshakeFacts {
 }
 
 /** The parts of node:tls's PeerCertificate this file reads. */
-export interface PeerCertificate {
+export interface PeerCertificate extends ChainCertificate {
   /** Values that occur more than once are arrays. */
   subject?: { CN?: string | string[] } | undefined;
   /** "DNS:a.example.net, IP Address:192.0.2.7"; values with odd characters are JSON strings. */
@@ -33,7 +34,6 @@ export interface PeerCertificate {
   ext_key_usage?: string[] | undefined;
   /** "Nov 22 02:03:51 2027 GMT". */
   valid_to?: string | undefined;
-  raw?: Uint8Array | undefined;
 }
 
 /** id-kp-clientAuth, RFC 5280 4.2.1.12. */

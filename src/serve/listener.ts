@@ -7,7 +7,7 @@ import { readFileSync, readlinkSync, unlinkSync } from "node:fs";
 import { createServer } from "node:tls";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import type { TlsContext } from "./certificates.ts";
-import type { HandshakeFacts } from "./identity.ts";
+import type { HandshakeFacts, PeerCertificate } from "./identity.ts";
 import { formatListenAddress, type ListenAddress } from "./listen-address.ts";
 import type { ByteSocket } from "./paced-socket.ts";
 
@@ -155,6 +155,15 @@ function contextSwapper(handle: BunListener, requestCert: boolean): (context: Tl
   return (context) => server.setSecureContext(context);
 }
 
+/**
+ * With the certificates of its issuers. Bun's own socket takes whether the certificate is to come alone, which is not in
+ * its types (nor as with node:tls, where `true` is for the chain); tests of clients with a revocation list fail when it does not.
+ */
+function peerCertificate(socket: BunSocket): PeerCertificate {
+  const read: (isAlone: boolean) => PeerCertificate = socket.getPeerCertificate;
+  return read.call(socket, false);
+}
+
 function socketHandlers(acceptor: Acceptor): Bun.SocketHandler<Accepted | undefined> {
   return {
     open(socket: BunSocket): void {
@@ -172,7 +181,7 @@ function socketHandlers(acceptor: Acceptor): Bun.SocketHandler<Accepted | undefi
       socket.data?.handshakeDone?.({
         authorized: socket.authorized === true,
         errorCode: errnoOf(error),
-        certificate: socket.getPeerCertificate(),
+        certificate: peerCertificate(socket),
       });
     },
     data: (socket: BunSocket, chunk: Uint8Array) => socket.data?.connection.received(chunk),

@@ -15,7 +15,7 @@ import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import type { Position, Tail } from "./delivery-types.ts";
 
 /** Sequence-number ids that are remembered: those whose last entry is the most recent. */
-export const TAILS_MAX = 256;
+export const TAILS_MAX = 4096;
 const STATE_FILE_SIZE_MAX = 1024 * 1024;
 
 const COMMENT = "# This is private data. Do not parse.";

@@ -76,6 +76,8 @@ export class Target {
   #encoding: EncodingSetting | undefined;
   /** In which a receiver that is not ours takes this encoding; undefined = to be found out. */
   #form: EncodedForm | undefined;
+  /** It said itself that it takes this encoding. */
+  #isAnnounced = false;
   #isToldPlain = false;
   /** Until then everything is sent in the plain form. */
   #plainUntilMs = 0;
@@ -190,17 +192,16 @@ export class Target {
     const nowMs = clock.now();
     const isSettled = this.#takesBatches || this.#form !== undefined || nowMs < this.#plainUntilMs;
     if (setting === undefined || isSettled) return;
-    const found = await findEncodedForm({ client, url: this.url, setting, nowMs });
-    if (found !== "plain") {
+    const isAnnounced = this.#isAnnounced;
+    const found = await findEncodedForm({ client, url: this.url, setting, isAnnounced, nowMs });
+    if (found !== "ignored" && found !== "cut") {
       this.#form = found;
       return;
     }
     this.#plainUntilMs = clock.now() + PLAIN_MS;
     if (this.#isToldPlain) return;
     this.#isToldPlain = true;
-    log.info(
-      `"${this.url}" takes encoding "${setting.encoding}" only where the network does not cut bodies: it gets plain ones`,
-    );
+    log.info(`"${this.url}" gets plain bodies: ${whyPlain(found, setting)}`);
   }
 
   #isWorthEncoding({ format, sizeBytes }: Body): boolean {
@@ -231,10 +232,18 @@ export class Target {
     const { compressor, forcedEncoding } = this.#options;
     this.#isKnown = true;
     this.#takesBatches = headers.get("accept-post")?.includes(BATCH_CONTENT_TYPE) ?? false;
-    const encoding = compressor.choose(headers.get("accept-encoding")) ?? forcedEncoding;
+    const announced = compressor.choose(headers.get("accept-encoding"));
+    const encoding = announced ?? forcedEncoding;
+    this.#isAnnounced = announced !== undefined;
     if (encoding?.encoding !== this.#encoding?.encoding) this.#form = undefined;
     this.#encoding = encoding;
   }
+}
+
+function whyPlain(found: "ignored" | "cut", { encoding }: EncodingSetting): string {
+  return found === "ignored"
+    ? `it does not decode "${encoding}"`
+    : `it decodes "${encoding}" only as long as the network leaves a body in one piece`;
 }
 
 interface SendOptions {

@@ -39,21 +39,7 @@ while [ $i -lt $1 ]; do echo "from a user, $i"; i=$((i + 1)); sleep 0.1; done
 
 const agent = useAgentBinary();
 const tree = await openDebianTree("trixie-shell");
-const obstacle = await findObstacle();
-
-async function findObstacle(): Promise<string | undefined> {
-  if (typeof tree === "string") return tree;
-  if (Bun.which("systemd-nspawn") === null || Bun.which("journalctl") === null) {
-    return "needs systemd-nspawn and journalctl";
-  }
-  try {
-    await using machine = await BootedMachine.boot(tree);
-    return machine.leader > 0 ? undefined : "cannot boot";
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
+const obstacle = typeof tree === "string" ? tree : await BootedMachine.findObstacle(tree);
 if (obstacle !== undefined) console.log(`no live journald: ${obstacle}`);
 
 describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)", () => {
@@ -169,7 +155,11 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
   test(
     "what was deleted before it could be sent is counted and told, with other users' entries in between",
     async () => {
-      const [output, port, state] = [newDirectory(), await freePort(), join(newDirectory(), "state")];
+      const [output, port, state] = [
+        newDirectory(),
+        await freePort(),
+        join(newDirectory(), "state"),
+      ];
       await using machine = await boot("");
       const source = new KeptJournals(machine, newDirectory());
       const gone = (): number => source.count() - countEntries(journalFiles(source.directory));
@@ -197,7 +187,10 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await sender.logged("refuses the connection");
       await until(() => toldMissing(sender.log) > first, 40_000);
       receiver = await startReceiver(output, port);
-      await until(() => toldMissing(sender.log) + countEntries(journalFiles(output)) === source.count(), 40_000);
+      await until(
+        () => toldMissing(sender.log) + countEntries(journalFiles(output)) === source.count(),
+        40_000,
+      );
       expect(toldMissing(sender.log)).toBeLessThanOrEqual(gone());
 
       await machine.run("systemd-cat", "-t", "last", "echo", "it goes on");

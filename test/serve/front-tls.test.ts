@@ -117,7 +117,7 @@ const UNRECOGNIZED = "Client certificate not signed by recognized authority\n";
 const REFUSED: [string, number, string, string][] = [
   ["", 401, "Authorization through certificate is required\n", "peer-no-certificate"],
   ["foreigner", 401, UNRECOGNIZED, "peer-certificate-unable-to-verify-leaf-signature"],
-  ["foreign", 401, UNRECOGNIZED, "peer-certificate-unable-to-get-crl"],
+  ["foreign", 401, UNRECOGNIZED, "peer-certificate-depth-zero-self-signed-cert"],
   ["expired", 401, UNRECOGNIZED, "peer-certificate-cert-has-expired"],
   ["early", 401, UNRECOGNIZED, "peer-certificate-cert-not-yet-valid"],
   ["revoked", 401, UNRECOGNIZED, "peer-certificate-cert-revoked"],

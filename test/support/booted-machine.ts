@@ -77,6 +77,19 @@ export class BootedMachine {
     for (const [name, text] of Object.entries(options.files ?? {})) this.write(name, text);
   }
 
+  /** @returns why no machine of this tree can be booted here; undefined = it can */
+  static async findObstacle(tree: DebianTree): Promise<string | undefined> {
+    for (const program of ["systemd-nspawn", "nsenter", "setpriv", "journalctl"]) {
+      if (Bun.which(program) === null) return `needs ${program}`;
+    }
+    try {
+      await using machine = await BootedMachine.boot(tree);
+      return machine.leader > 0 ? undefined : "does not boot";
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
   /** Resolves when it has booted; rejects where that is not possible. */
   static async boot(tree: DebianTree, options: MachineOptions = {}): Promise<BootedMachine> {
     const machine = new BootedMachine(tree, options);

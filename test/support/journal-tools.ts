@@ -1,7 +1,8 @@
 /** systemd's own tools as an oracle, and journal files made by them. */
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 
-const JOURNAL_REMOTE = [
+/** Of this host; undefined where it is not installed. */
+export const JOURNAL_REMOTE = [
   "/usr/lib/systemd/systemd-journal-remote",
   "/lib/systemd/systemd-journal-remote",
 ].find((file) => existsSync(file));

@@ -94,8 +94,8 @@ export async function freePort(): Promise<number> {
   return await promise;
 }
 
-/** From the kernel's table, since a connection would be one that the receiver counts. */
-function isListening(port: number): boolean {
+/** Of any address. From the kernel's table, since a connection would be one that the receiver counts. */
+export function isListening(port: number): boolean {
   const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
   const lines = ["tcp", "tcp6"].flatMap((table) =>
     readFileSync(`/proc/self/net/${table}`, "latin1").split("\n"),

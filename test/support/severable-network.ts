@@ -2,6 +2,9 @@
  * Two hosts with a cable between them that can be made to lose every packet, silently: network namespaces of their own,
  * which needs root. Near is 192.0.2.1, far is 192.0.2.2; 192.0.2.9 is an address at which nobody is.
  */
+import { readFileSync } from "node:fs";
+import { until } from "./until.ts";
+
 const SETUP = `set -e
 near=$1 far=$2
 ip() { nsenter --target=$1 --net ip $2; }
@@ -29,7 +32,7 @@ export class SeverableNetwork implements Disposable {
   static async open(): Promise<SeverableNetwork> {
     const network = new SeverableNetwork();
     try {
-      await Bun.sleep(200);
+      await until(() => [network.#near, network.#far].every(isReady));
       command("sh", "-c", SETUP, "setup", `${network.#near.pid}`, `${network.#far.pid}`);
       return network;
     } catch (error) {
@@ -81,6 +84,11 @@ export class SeverableNetwork implements Disposable {
   #address(side: Bun.Subprocess): string {
     return command(...enter(side, ["cat", "/sys/class/net/cable/address"])).trim();
   }
+}
+
+/** Before that, it would be the host's network that is set up. */
+function isReady({ pid }: Bun.Subprocess): boolean {
+  return readFileSync(`/proc/${pid}/comm`, "latin1") === "sleep\n";
 }
 
 /** A namespace lives as long as the process. */

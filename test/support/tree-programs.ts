@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from "node:path";
 import { type DebianTree, TREE_MACHINE_ID } from "./debian-tree.ts";
 import type { JournalVariant } from "./journal-tools.ts";
+import { isListening } from "./receiver-process.ts";
 import { type ExportedEntry, journalFiles, parseExport } from "./stored-journals.ts";
 import type { TestPki } from "./tls.ts";
 import { until } from "./until.ts";
@@ -123,6 +124,31 @@ function journalOption(path: string): string {
 
 function isDirectory(path: string): boolean {
   return statSync(path).isDirectory();
+}
+
+export interface RemoteOptions {
+  scheme: "http" | "https";
+  port: number;
+  /** A file: all senders' entries. */
+  output: string;
+  pki: TestPki;
+}
+
+/** Its systemd-journal-remote at a port of loopback; resolves when it listens. */
+export async function startTreeRemote(tree: DebianTree, options: RemoteOptions) {
+  const child = tree.spawn([`${PROGRAMS}/systemd-journal-remote`, ...remoteArgs(options)]);
+  await until(() => isListening(options.port), 10_000);
+  return child;
+}
+
+/** The options of any systemd-journal-remote. */
+export function remoteArgs({ scheme, port, output, pki }: RemoteOptions): string[] {
+  const tls = [`--key=${pki.path("server.key")}`, `--cert=${pki.path("server.pem")}`];
+  return [
+    `--listen-${scheme}=127.0.0.1:${port}`,
+    ...["--split-mode=none", `--output=${output}`],
+    ...(scheme === "https" ? tls : []),
+  ];
 }
 
 /** Its systemd-journal-gatewayd at a port of loopback. @param pki of the server; none = HTTP. */

@@ -1,6 +1,4 @@
 /** A running `agent upload`, to be watched, stopped and killed. */
-import { until } from "./until.ts";
-
 const PATIENCE_MS = 20_000;
 
 export class UploaderProcess {
@@ -28,7 +26,10 @@ export class UploaderProcess {
 
   /** Resolves when stderr contains `text`; rejects when it does not come. */
   async logged(text: string): Promise<void> {
-    await until(() => this.log.includes(text) || !this.isRunning, PATIENCE_MS);
+    const deadlineMs = performance.now() + PATIENCE_MS;
+    while (!this.log.includes(text) && this.isRunning && performance.now() < deadlineMs) {
+      await Bun.sleep(5);
+    }
     if (!this.log.includes(text)) throw new Error(`"${text}" is not logged:\n${this.log}`);
   }
 

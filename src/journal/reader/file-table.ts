@@ -79,20 +79,11 @@ export class FileTable {
     for (const path of paths) {
       const stat = statOf(path);
       if (stat === undefined) continue;
-      const key = `${stat.dev}:${stat.ino}`;
-      const row = this.#rows.get(key) ?? this.#newRow(key);
+      const row = this.#rowOf(stat);
       row.round = this.#round;
-      const signature = `${stat.ctimeMs} ${stat.size}`;
-      try {
-        this.#look(row, path, signature, changes);
-      } catch (error) {
-        if (!(error instanceof AgentError)) throw error;
-        this.#complain(row, path, error, isRegular && signature === row.seenSignature);
-      }
-      row.signature = signature;
-      if (isRegular) row.seenSignature = signature;
-      byPath.set(path, row);
       if (row.file !== undefined) row.file.path = path;
+      this.#examine(row, path, `${stat.ctimeMs} ${stat.size}`, isRegular, changes);
+      byPath.set(path, row);
     }
     for (const [key, { file, round }] of this.#rows) {
       if (round === this.#round) continue;
@@ -127,7 +118,10 @@ export class FileTable {
     return this.#open < this.#options.openFilesMax;
   }
 
-  #newRow(key: string): Row {
+  #rowOf({ dev, ino }: fs.Stats): Row {
+    const key = `${dev}:${ino}`;
+    const known = this.#rows.get(key);
+    if (known !== undefined) return known;
     const row: Row = {
       file: undefined,
       signature: "",
@@ -138,6 +132,28 @@ export class FileTable {
     };
     this.#rows.set(key, row);
     return row;
+  }
+
+  #examine(row: Row, path: string, signature: string, isRegular: boolean, changes: Changes): void {
+    const isSettled = isRegular && signature === row.seenSignature;
+    let error = this.#tryLook(row, path, signature, changes);
+    // Not about what its writer is about to write, or has written this moment.
+    if (error !== undefined && (isSettled || !isBlank(path))) {
+      error = this.#tryLook(row, path, signature, changes);
+      if (error !== undefined) this.#complain(row, path, error);
+    }
+    row.signature = signature;
+    if (isRegular) row.seenSignature = signature;
+  }
+
+  #tryLook(row: Row, path: string, signature: string, changes: Changes): AgentError | undefined {
+    try {
+      this.#look(row, path, signature, changes);
+      return undefined;
+    } catch (error) {
+      if (error instanceof AgentError) return error;
+      throw error;
+    }
   }
 
   /** Opens what was not known, or is at rest and has changed. */
@@ -152,17 +168,23 @@ export class FileTable {
       return;
     }
     if (file !== undefined) changes.gone.push(file);
-    row.file = this.#options.adopt(path, new JournalFile(path, this.#options.blocks));
+    row.file = undefined;
+    const opened = new JournalFile(path, this.#options.blocks);
+    try {
+      row.file = this.#options.adopt(path, opened);
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
     this.#open++;
     changes.added.push(row.file);
     row.isReported = false;
     if (!this.hasRoom) this.close(row.file);
   }
 
-  #complain(row: Row, path: string, error: AgentError, isSettled: boolean): void {
+  #complain(row: Row, path: string, error: AgentError): void {
     const errno = errnoOf(error.cause) ?? "";
-    // The writer may be about to write the header.
-    if (errno === "ENOENT" || (!isSettled && isBlank(path))) return;
+    if (errno === "ENOENT") return;
     row.isPassing = PASSING_ERRORS.includes(errno);
     if (row.isReported && row.isPassing) return;
     row.isReported = true;

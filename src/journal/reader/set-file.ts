@@ -169,8 +169,13 @@ export class SetFile implements Location {
       file.close();
       return false;
     }
+    try {
+      this.#selector = this.#options.selection.open(file);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
     this.#file = file;
-    this.#selector = this.#options.selection.open(file);
     return true;
   }
 

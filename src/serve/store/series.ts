@@ -435,6 +435,7 @@ export class Series {
       }
     } finally {
       // Under whatever name, what it holds has to reach the disk.
+      freeMemory(writer);
       this.#retire(writer, "archived");
     }
   }
@@ -447,6 +448,15 @@ export class Series {
 
   #activePath(): string {
     return join(this.#environment.directory, activeFileName(this.#owner.base));
+  }
+}
+
+/** Of what only appending needs: the next file can have it at once. */
+function freeMemory(writer: JournalWriter): void {
+  try {
+    writer.endAppending();
+  } catch {
+    // It cannot be published now: retiring it tries again, and says so.
   }
 }
 

@@ -32,7 +32,7 @@ const FRAME_SIZE_WANTED = 14 * 1024;
 
 /** Noise, which in base64 fills a frame even if nothing of that is compressed. */
 const PROBE_NOISE_SIZE = 11.5 * 1024;
-const PROBE_RECORDS = 3;
+const PROBE_FRAMES = 3;
 
 type Encode = (bytes: Uint8Array, level: number | undefined) => Uint8Array;
 
@@ -44,25 +44,26 @@ const ENCODERS: Readonly<Record<UploadEncoding, Encode>> = {
 };
 
 /**
- * A frame of empty lines, cut in two chunks: who answers it with success takes a frame for a stream of bytes,
- * however it is cut.
+ * A frame of an empty line, cut in two chunks: who answers it with success takes a frame for a stream of bytes,
+ * however it is cut. One, since systemd warns of each.
  */
 export function encodeProbe(setting: EncodingSetting): EncodedBody {
-  const frame = ENCODERS[setting.encoding](Buffer.from("\n\n"), setting.level);
+  const frame = ENCODERS[setting.encoding](Buffer.from("\n"), setting.level);
   const middle = Math.floor(frame.length / 2);
   return { pieces: [frame.subarray(0, middle), frame.subarray(middle)], isChunked: true };
 }
 
 /**
  * Frames nearly as large as those of `encodeFrames()`: who answers them with success gets each of them as it was sent.
- * The lines in them are of a kind that every receiver passes over.
+ * Together they are an entry without fields, which nobody stores.
  */
 export function encodeFramesProbe(setting: EncodingSetting): EncodedBody {
-  const pieces = Array.from({ length: PROBE_RECORDS }, () => {
-    const noise = crypto.getRandomValues(Buffer.alloc(PROBE_NOISE_SIZE)).toString("base64");
-    return ENCODERS[setting.encoding](Buffer.from(`__CURSOR=${noise}\n`), setting.level);
-  });
-  return { pieces, isChunked: true };
+  const noise = (): string =>
+    crypto.getRandomValues(Buffer.alloc(PROBE_NOISE_SIZE)).toString("base64");
+  const lines = Array.from({ length: PROBE_FRAMES }, () => `__CURSOR=${noise()}\n`);
+  lines.push("\n");
+  const encode = ENCODERS[setting.encoding];
+  return { pieces: lines.map((line) => encode(Buffer.from(line), setting.level)), isChunked: true };
 }
 
 /**

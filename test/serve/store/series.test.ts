@@ -17,6 +17,7 @@ import {
   StoreRig,
 } from "../../support/store-rig.ts";
 import { TempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/until.ts";
 
 const OTHER_ID = "0a".repeat(16);
 
@@ -224,6 +225,8 @@ describe("Series, duplicates", () => {
     const rig = await StoreRig.open(dir.path, { retention: SMALLEST_FILES });
     const entries = longRange(1, 4000);
     await rig.post(entries);
+    // What somebody cuts while it is still being completed is given up, which is another matter.
+    await until(() => openBelow(dir.path).every((path) => !path.includes("@")), 10_000);
     const archived = foundFiles(dir.path).filter(({ kind }) => kind === "archived");
     const [gone, broken] = archived;
     rmSync(`${dir.path}/${gone?.name}`);

@@ -1,0 +1,197 @@
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseRevocationList } from "../../src/bytes/revocation-list.ts";
+import type { Front } from "../../src/serve/front.ts";
+import { type ChainCertificate, RevocationCheck } from "../../src/serve/revocation.ts";
+import { sampleEntry } from "../support/export-stream.ts";
+import { BodyRecorder, curl, JOURNAL_TYPE, portOf, startTestFront } from "../support/front.ts";
+import { TestPki } from "../support/tls.ts";
+
+const NOW = Date.now();
+const pki = new TestPki();
+afterAll(() => pki[Symbol.dispose]());
+
+// An authority below the root, with hosts of its own.
+for (const name of ["below", "below-revoked"]) {
+  pki.addAuthority(name);
+  const extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign,cRLSign"];
+  pki.openssl(
+    "req",
+    "-new",
+    "-key",
+    `${name}.key`,
+    "-subj",
+    `/CN=Below ${name}`,
+    "-out",
+    `${name}.csr`,
+  );
+  writeFileSync(pki.path("below.ext"), `${extensions.join("\n")}\n`);
+  pki.openssl(
+    "ca",
+    "-config",
+    "ca.cnf",
+    "-batch",
+    "-notext",
+    "-in",
+    `${name}.csr`,
+    "-out",
+    `${name}.pem`,
+    "-days",
+    "9",
+    "-extfile",
+    "below.ext",
+  );
+  for (const host of ["host", "leaver"]) pki.issue(`${name}-${host}`, { authority: name });
+  pki.revoke(`${name}-leaver`, name);
+  pki.writeCrl({ authority: name });
+}
+pki.issue("web1");
+pki.issue("leaver");
+pki.revoke("leaver");
+pki.revoke("below-revoked");
+pki.writeCrl();
+// Of the root's name, but of another key.
+pki.openssl(
+  "req",
+  "-x509",
+  "-newkey",
+  "ec",
+  "-pkeyopt",
+  "ec_paramgen_curve:P-256",
+  "-nodes",
+  "-keyout",
+  "twin.key",
+  "-out",
+  "twin.pem",
+  "-subj",
+  "/CN=Test Authority ca",
+);
+for (const file of ["index", "index.attr", "serial", "crlnumber"])
+  writeFileSync(
+    pki.path(`twin.${file}`),
+    file === "serial" || file === "crlnumber" ? "1000\n" : "",
+  );
+writeFileSync(
+  pki.path("twin.cnf"),
+  readFileSync(pki.path("ca.cnf"), "utf8").replaceAll("ca.", "twin."),
+);
+pki.writeCrl({ authority: "twin" });
+
+const signed = (name: string) => {
+  const der = readFileSync(pki.path(`${name}.crl.der`));
+  return { list: parseRevocationList(der), der };
+};
+const check = (...lists: string[]) => new RevocationCheck(lists.map(signed));
+
+/** As the TLS library gives it: leaf, issuers, root. */
+function chain(...names: string[]): ChainCertificate {
+  const [name = "", ...others] = names;
+  const { raw, fingerprint256 } = new X509Certificate(readFileSync(pki.path(`${name}.pem`)));
+  return {
+    raw,
+    fingerprint256,
+    issuerCertificate: others.length === 0 ? undefined : chain(...others),
+  };
+}
+
+describe("RevocationCheck", () => {
+  test.each<[string, string[], string[], string | undefined]>([
+    ["a host of the root", ["ca"], ["web1", "ca"], undefined],
+    ["a revoked one", ["ca"], ["leaver", "ca"], "CERT_REVOKED"],
+    ["one without any list", [], ["leaver", "ca"], undefined],
+    ["one without a list of its issuer", ["below"], ["web1", "ca"], "UNABLE_TO_GET_CRL"],
+    [
+      "one with a list of its issuer's name, but another key",
+      ["twin"],
+      ["web1", "ca"],
+      "UNABLE_TO_GET_CRL",
+    ],
+    ["a host below the root", ["ca", "below"], ["below-host", "below", "ca"], undefined],
+    ["a revoked one there", ["ca", "below"], ["below-leaver", "below", "ca"], "CERT_REVOKED"],
+    [
+      "a host below, without a list of its authority",
+      ["ca"],
+      ["below-host", "below", "ca"],
+      "UNABLE_TO_GET_CRL",
+    ],
+    [
+      "a host below, without a list of the root",
+      ["below"],
+      ["below-host", "below", "ca"],
+      "UNABLE_TO_GET_CRL",
+    ],
+    [
+      "a host of a revoked authority",
+      ["ca", "below-revoked"],
+      ["below-revoked-host", "below-revoked", "ca"],
+      "CERT_REVOKED",
+    ],
+    ["a trusted certificate that signs itself", ["ca"], ["ca"], "UNABLE_TO_GET_CRL"],
+  ])("of %s", (_what, lists, names, problem) => {
+    const revocations = check(...lists);
+    // The second time from what was found out the first time.
+    for (let i = 0; i < 2; i++) expect(revocations.findProblem(chain(...names), NOW)).toBe(problem);
+  });
+
+  test("of a chain whose root is its own issuer, or that never ends", () => {
+    const root = chain("ca");
+    root.issuerCertificate = root;
+    expect(
+      check("ca").findProblem({ ...chain("web1"), issuerCertificate: root }, NOW),
+    ).toBeUndefined();
+    const endless = { ...chain("below"), fingerprint256: "x" };
+    endless.issuerCertificate = { ...chain("ca"), issuerCertificate: endless };
+    expect(check("ca", "below").findProblem(endless, NOW)).toBeDefined();
+  });
+
+  test("of no certificate at all", () => {
+    expect(check("ca").findProblem({}, NOW)).toBe("UNABLE_TO_GET_CRL");
+  });
+
+  test("knows nothing before a list begins and after it ends, but what it has revoked", () => {
+    const revocations = check("ca");
+    const day = 86_400_000;
+    expect(revocations.findProblem(chain("web1", "ca"), NOW - day)).toBe("CRL_NOT_YET_VALID");
+    expect(revocations.findProblem(chain("web1", "ca"), NOW + 31 * day)).toBe("CRL_HAS_EXPIRED");
+    expect(revocations.findProblem(chain("leaver", "ca"), NOW + 31 * day)).toBe("CERT_REVOKED");
+  });
+});
+
+test("a list for some certificates only is refused: it would be taken for the whole", () => {
+  const config = readFileSync(pki.path("ca.cnf"), "utf8");
+  writeFileSync(
+    pki.path("part.cnf"),
+    `${config}\n[part]\nissuingDistributionPoint=critical,onlyuser:TRUE\n`,
+  );
+  pki.openssl("ca", "-config", "part.cnf", "-gencrl", "-crlexts", "part", "-out", "part.crl.pem");
+  pki.openssl("crl", "-in", "part.crl.pem", "-outform", "DER", "-out", "part.crl.der");
+  expect(() => signed("part")).toThrow("Cannot use revocation list: it has a critical extension");
+});
+
+describe("agent serve, with clients of an authority below the trusted one", () => {
+  let front: Front | undefined;
+  afterEach(() => front?.stop(0));
+
+  test.each([
+    ["below-host", ["ca", "below"], 202],
+    ["below-leaver", ["ca", "below"], 401],
+    ["below-host", ["ca"], 401],
+  ] as const)("%s with lists of %j: %d", async (name, lists, status) => {
+    const crlFiles = lists.map((list) => pki.path(`${list}.crl.pem`));
+    const certificates = {
+      keyFile: pki.path("server.key"),
+      certificateFile: pki.path("server.pem"),
+      trust: { authority: pki.path("ca.pem"), crlFiles, allowSubject: [] },
+    };
+    const setup = { https: ["127.0.0.1:0"], options: { certificates } };
+    front = await startTestFront(new BodyRecorder(), setup);
+    const files = [`${name}.pem`, "below.pem"].map((file) => readFileSync(pki.path(file), "utf8"));
+    writeFileSync(pki.path("chain.pem"), files.join(""));
+    writeFileSync(pki.path("chain.key"), readFileSync(pki.path(`${name}.key`)));
+    writeFileSync(pki.path("entry"), sampleEntry(0));
+    const url = `https://127.0.0.1:${portOf(front.addresses.https[0])}/upload`;
+    const data = ["-H", JOURNAL_TYPE, "--data-binary", `@${pki.path("entry")}`];
+    expect((await curl(...pki.curlArgs("chain"), ...data, url)).status).toBe(status);
+  });
+});
