@@ -42,6 +42,10 @@ interface RootRule {
   acceptsFile(name: string): boolean;
 }
 
+/** What helps where files or directories may not be read. */
+export const READERS_HINT =
+  'Journals may be read by root and members of the group "systemd-journal"';
+
 const RUNTIME_ROOT = "/run/log/journal";
 const PERSISTENT_ROOT = "/var/log/journal";
 /** What systemd-journal-remote, and `agent serve`, receive. */
@@ -152,7 +156,7 @@ function listDirectory(directory: string, rule: RootRule, found: FoundJournals):
     found.problems.push(
       new AgentError("E_IO", `Cannot look for journals in "${directory}": ${reasonOf(error)}`, {
         cause: error,
-        hint: 'Journals may be read by root and members of the group "systemd-journal"',
+        hint: READERS_HINT,
       }),
     );
     return [];

@@ -119,7 +119,7 @@ export interface UploadSettings {
    * already, large bodies are compressed only where the network turns out to be slow.
    */
   compression: readonly EncodingSetting[];
-  /** Use the first at once, before the receiver has said what it takes, and for every body. */
+  /** Use the first at once and for every body, whatever the receiver says it takes, as long as it decodes it. */
   forceCompression: boolean;
   places: PlaceSettings;
   start: StartSettings;

@@ -1,7 +1,7 @@
 /**
  * What is sent, as the settings say: entries of journals, in order and followed while they grow, or of export files.
  */
-import type { AgentError } from "../errors.ts";
+import { type AgentError, errnoOf } from "../errors.ts";
 import { type Cursor, parseCursor } from "../journal/cursor.ts";
 import { DirectoryWatch } from "../journal/reader/directory-watch.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
@@ -13,7 +13,7 @@ import { openFilesLimit } from "../platform/host.ts";
 import { findBoot } from "./boot.ts";
 import type { EntrySource, Position, SourceLosses } from "./delivery-types.ts";
 import { ExportSource } from "./export-source.ts";
-import { type JournalPlaces, openPlaces } from "./places.ts";
+import { type JournalPlaces, openPlaces, READERS_HINT } from "./places.ts";
 import { openSelection } from "./selection.ts";
 import type { StartSettings, UploadSettings } from "./settings.ts";
 import { TAILS_MAX } from "./state.ts";
@@ -238,7 +238,8 @@ class JournalSource implements EntrySource {
     if (this.#complaints.size === COMPLAINTS_MAX) this.#complaints.clear();
     this.#complaints.add(error.message);
     log.warn(path === "" ? error.message : `Passing over journal file "${path}": ${error.message}`);
-    if (error.hint !== undefined) log.info(error.hint);
+    const hint = error.hint ?? (errnoOf(error.cause) === "EACCES" ? READERS_HINT : undefined);
+    if (hint !== undefined) log.info(hint);
   }
 
   #tellGap(path: string, entries: number): void {

@@ -6,6 +6,8 @@ import { writeState } from "./state.ts";
 
 /** Between two writes for a receiver that recognises what it has stored; each costs two fsyncs. */
 const SAVE_INTERVAL_MS = 200;
+/** After a write that failed, without a newer position that would be written sooner. */
+const RETRY_INTERVAL_MS = 5_000;
 
 export interface StateKeeperOptions {
   /** Undefined = the position is not kept. */
@@ -34,10 +36,7 @@ export class StateKeeper {
   note(position: Position): void {
     if (this.#options.path === undefined) return;
     this.#unsaved = position;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      void this.flush();
-    }, SAVE_INTERVAL_MS);
+    this.#timer ??= this.#flushIn(SAVE_INTERVAL_MS);
   }
 
   /** Resolves when what was noted is on disk, or could not be written, which is logged. */
@@ -48,6 +47,13 @@ export class StateKeeper {
     if (this.#unsaved === undefined || this.#options.path === undefined) return;
     this.#writing = this.#write(this.#options.path, this.#unsaved);
     await this.#writing;
+  }
+
+  #flushIn(delayMs: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => {
+      this.#timer = undefined;
+      void this.flush();
+    }, delayMs);
   }
 
   async #write(path: string, position: Position): Promise<void> {
@@ -64,6 +70,8 @@ export class StateKeeper {
         );
       }
       this.#problem = problem;
+      // It does not hold up the end, before which there was one more attempt.
+      this.#timer ??= this.#flushIn(RETRY_INTERVAL_MS).unref();
     } finally {
       this.#writing = undefined;
     }

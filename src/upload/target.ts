@@ -15,7 +15,7 @@ export interface TargetOptions {
   url: string;
   client: UploadClient;
   compressor: Compressor;
-  /** Used before the receiver has said what it takes; undefined = nothing. */
+  /** Used whatever the receiver says it takes, if it turns out to decode it; undefined = nothing. */
   forcedEncoding: EncodingSetting | undefined;
   /** Bytes of a batch. */
   sizeMax: number;

@@ -3,12 +3,13 @@
  * hold" 4. Figures of the lag are printed; AGENT_TEST_LONG=1 writes five times as much and holds them against the limit.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { linkSync, mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { useAgentBinary } from "../support/agent-binary.ts";
 import { BootedMachine } from "../support/booted-machine.ts";
-import { openDebianTree, TREE_MACHINE_ID } from "../support/debian-tree.ts";
+import { openDebianTree } from "../support/debian-tree.ts";
 import { compareJournals, countEntries, orderedCursors } from "../support/entry-digests.ts";
+import { KeptJournals } from "../support/kept-journals.ts";
 import { LagProbe } from "../support/lag-probe.ts";
 import { freePort, Receiver } from "../support/receiver.ts";
 import { journalFiles } from "../support/stored-journals.ts";
@@ -203,50 +204,6 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
     LIMIT_MS,
   );
 });
-
-/** The journals of a machine, those too that it deletes. */
-class KeptJournals {
-  readonly path: string;
-  readonly #journals: string;
-
-  constructor({ journals }: BootedMachine, path: string) {
-    this.path = path;
-    this.#journals = join(journals, TREE_MACHINE_ID);
-  }
-
-  /** What the machine has of them. */
-  get directory(): string {
-    return this.#journals;
-  }
-
-  get rotations(): number {
-    return readdirSync(this.path).filter((name) => name.startsWith("system@")).length;
-  }
-
-  /** What has been archived. */
-  keep(): void {
-    const kept = readdirSync(this.path);
-    for (const name of readdirSync(this.#journals)) {
-      if (name.includes("@") && !kept.includes(name)) this.#link(name);
-    }
-  }
-
-  keepAll(): void {
-    this.keep();
-    for (const name of readdirSync(this.#journals)) if (!name.includes("@")) this.#link(name);
-  }
-
-  /** Entries at the moment. */
-  count(): number {
-    this.keep();
-    const active = journalFiles(this.#journals).filter((file) => !file.includes("@"));
-    return countEntries([...journalFiles(this.path), ...active]);
-  }
-
-  #link(name: string): void {
-    linkSync(join(this.#journals, name), join(this.path, name));
-  }
-}
 
 /** Of what is stored under a syslog identifier. */
 function cursorsOf(directory: string, identifier: string): string[] {

@@ -22,7 +22,7 @@ export function journalFiles(directory: string, suffix: ".journal" | ".journal~"
 /** Output of `journalctl -o export` with these options, e.g. "--directory=…". */
 export function journalctlExport(...options: string[]): Buffer {
   const command = ["journalctl", "--quiet", "--output=export", ...options];
-  const { stdout, stderr, exitCode } = Bun.spawnSync(command, { timeout: 60_000 });
+  const { stdout, stderr, exitCode } = Bun.spawnSync(command, { timeout: 300_000 });
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: exit ${exitCode}: ${stderr}`);
   return stdout;
 }

@@ -16,6 +16,10 @@ export class UploaderProcess {
     void this.#readLog(this.#child.stderr);
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   get isRunning(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }

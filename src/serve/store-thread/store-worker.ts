@@ -18,6 +18,8 @@ import {
 } from "./protocol.ts";
 
 const STATUS_INTERVAL_MS = 1_000;
+/** Work goes on so long before the event loop turns. */
+const TURN_MS = 1;
 
 interface OpenSink {
   /** Undefined once it failed: what still comes is passed over. */
@@ -175,6 +177,46 @@ class StoreThread {
   }
 }
 
+/**
+ * Messages that wait for their turn. The port delivers all there are in one go, and a busy sender keeps it busy: in
+ * between, the loop has to turn, or a sync that is done stays unheard of, and its sender unanswered.
+ */
+class Inbox {
+  readonly #take: (message: ToStore) => void;
+  #messages: ToStore[] = [];
+  #isPlanned = false;
+
+  constructor(take: (message: ToStore) => void) {
+    this.#take = take;
+  }
+
+  add(message: ToStore): void {
+    this.#messages.push(message);
+    this.#plan();
+  }
+
+  #plan(): void {
+    if (this.#isPlanned || this.#messages.length === 0) return;
+    this.#isPlanned = true;
+    setImmediate(() => {
+      this.#isPlanned = false;
+      this.#takeSome();
+      this.#plan();
+    });
+  }
+
+  #takeSome(): void {
+    const messages = this.#messages;
+    const endMs = performance.now() + TURN_MS;
+    let taken = 0;
+    while (taken < messages.length) {
+      this.#take(messages[taken++] as ToStore);
+      if (performance.now() >= endMs) break;
+    }
+    this.#messages = messages.slice(taken);
+  }
+}
+
 function run(): void {
   const port = parentPort;
   if (port === null) throw new Error("The store thread was started without a parent");
@@ -185,13 +227,14 @@ function run(): void {
   const die = (error: unknown): void => send({ type: "fatal", error: toPlainError(error) });
   try {
     const thread = new StoreThread(settings, send);
-    port.on("message", (message: ToStore) => {
+    const inbox = new Inbox((message) => {
       try {
         thread.receive(message);
       } catch (error) {
         die(error);
       }
     });
+    port.on("message", (message: ToStore) => inbox.add(message));
     thread.start().catch(die);
   } catch (error) {
     die(error);

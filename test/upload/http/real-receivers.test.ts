@@ -7,7 +7,12 @@ import type {
   UploadRequest,
 } from "../../../src/upload/delivery-types.ts";
 import { chooseEncoding } from "../../../src/upload/http/choose-encoding.ts";
-import { encodeFrames, encodeProbe, encodeWhole } from "../../../src/upload/http/encode-body.ts";
+import {
+  encodeFrames,
+  encodeFramesProbe,
+  encodeProbe,
+  encodeWhole,
+} from "../../../src/upload/http/encode-body.ts";
 import { UPLOAD_ENCODINGS, type UploadEncoding } from "../../../src/upload/settings.ts";
 import { openClient, plainRequest } from "../../support/client-rig.ts";
 import { openDebianTree } from "../../support/debian-tree.ts";
@@ -17,6 +22,7 @@ import { AGENT_SOURCES, freePort, ReceiverProcess } from "../../support/receiver
 import { journalctlExport, parseExport } from "../../support/stored-journals.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { TestPki } from "../../support/tls.ts";
+import { startTreeRemote } from "../../support/tree-programs.ts";
 
 const pki = new TestPki();
 const work = new TempDir();
@@ -174,26 +180,27 @@ describe.skipIf(typeof tree === "string")("systemd-journal-remote of Debian sid"
 
 describe.skipIf(typeof tree === "string")("systemd-journal-remote of Debian sid, probed", () => {
   test.each([...UPLOAD_ENCODINGS])(
-    "shows that it takes %s in one piece only",
+    "shows that it takes %s in one piece only, and that TLS keeps pieces whole",
     async (encoding) => {
       if (typeof tree === "string") return;
-      const port = await freePort();
-      const output = `${work.path}/probed-${encoding}.journal`;
-      const child = tree.spawn([
-        TREE_REMOTE,
-        `--listen-http=127.0.0.1:${port}`,
-        "--split-mode=none",
-        `--output=${output}`,
-      ]);
+      const setting = { encoding, level: undefined };
+      const [port, output] = [await freePort(), `${work.path}/probed-${encoding}.journal`];
+      const child = await startTreeRemote(tree, { scheme: "https", port, output, pki });
       try {
-        using client = openClient(`http://127.0.0.1:${port}`);
-        while ((await client.send(plainRequest(""))).kind !== "answer") await Bun.sleep(20);
-        const probe = encodeProbe({ encoding, level: undefined });
-        expect(await client.send(encodedRequest(encoding, probe))).toMatchObject({
-          kind: "failure",
-        });
+        using client = openClient(`https://127.0.0.1:${port}`);
+        const probe = encodedRequest(encoding, encodeProbe(setting));
+        expect(await client.send(probe)).toMatchObject({ kind: "failure" });
         const uncut = { pieces: [Buffer.concat(probe.pieces)], isChunked: true };
         await accepted(client.send(encodedRequest(encoding, uncut)));
+        await accepted(client.send(encodedRequest(encoding, encodeFramesProbe(setting))));
+        const raw = body(1 + UPLOAD_ENCODINGS.indexOf(encoding), 2_000_000);
+        const frames = encodeFrames(raw, setting);
+        expect(frames?.pieces.length).toBeGreaterThan(10);
+        await accepted(client.send(encodedRequest(encoding, frames)));
+        child.kill("SIGTERM");
+        await child.exited;
+        const stored = tree.run(["journalctl", "--quiet", "--output=export", `--file=${output}`]);
+        expect(messages(stored)).toEqual(messages(raw));
       } finally {
         child.kill("SIGKILL");
         await child.exited;
