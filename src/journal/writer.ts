@@ -5,9 +5,8 @@
  */
 import fs from "node:fs";
 import { isEqualId128 } from "../bytes/id128.ts";
-import { align8 } from "../bytes/uint64.ts";
-import { AgentError } from "../errors.ts";
-import { Arena } from "./arena.ts";
+import type { AgentError } from "../errors.ts";
+import type { Arena } from "./arena.ts";
 import { DataTable } from "./data-table.ts";
 import type { Entry } from "./entry.ts";
 import { EntryAppender } from "./entry-appender.ts";
@@ -16,11 +15,8 @@ import {
   COMPACT_FILE_SIZE_MAX,
   FileState,
   HASH_CHAIN_DEPTH_MAX,
-  HASH_TABLE,
   HEADER_SIZE,
   Incompatible,
-  OBJECT,
-  ObjectType,
 } from "./format.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { decodeHeader, encodeHeader, type JournalHeader } from "./header.ts";
@@ -31,6 +27,7 @@ import {
   newHeader,
   requireAppendable,
 } from "./new-header.ts";
+import { openArena } from "./open-arena.ts";
 import type { PageCache } from "./page-cache.ts";
 import { PagedFile, writeFully } from "./paged-file.ts";
 
@@ -466,39 +463,6 @@ export class JournalWriter {
     encodeHeader(header, this.#headerBytes);
     writeFully(this.#fd, this.#headerBytes, 0, HEADER_SIZE, 0);
   }
-}
-
-/** The objects of the file so far; in a new one, the two hash tables. */
-function openArena(file: PagedFile, header: JournalHeader, sizeMax: number, isNew: boolean): Arena {
-  const compact = (header.incompatibleFlags & Incompatible.compact) !== 0;
-  const { tailObjectOffset, objects, entryArrays = 0 } = header;
-  if (!isNew) {
-    const end = align8(tailObjectOffset + file.get32(tailObjectOffset + OBJECT.size));
-    const used = HEADER_SIZE + header.arenaSize;
-    if (end !== used) {
-      throw new AgentError(
-        "E_JOURNAL_CORRUPT",
-        `Cannot append behind the last object: it ends at ${end}, need ${used}`,
-        { offset: tailObjectOffset },
-      );
-    }
-    return new Arena(file, { compact, sizeMax, end, tailObjectOffset, objects, entryArrays });
-  }
-  const arena = new Arena(file, {
-    compact,
-    sizeMax,
-    end: HEADER_SIZE,
-    tailObjectOffset: 0,
-    objects: 0,
-    entryArrays: 0,
-  });
-  const fieldsSize = HASH_TABLE.items + header.fieldHashTableSize;
-  const fields = arena.allocate(ObjectType.fieldHashTable, 0, fieldsSize);
-  const dataSize = HASH_TABLE.items + header.dataHashTableSize;
-  const data = arena.allocate(ObjectType.dataHashTable, 0, dataSize);
-  header.fieldHashTableOffset = fields + HASH_TABLE.items;
-  header.dataHashTableOffset = data + HASH_TABLE.items;
-  return arena;
 }
 
 function openFile(path: string, flags: string, verb: string): number {

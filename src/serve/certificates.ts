@@ -2,12 +2,13 @@
  * The server's certificate, its key, the clients' authority and its revocation lists: from files to
  * what the TLS library takes, with errors that say which file and why.
  */
-import { constants, type KeyObject } from "node:crypto";
+import { constants, type KeyObject, type X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { parseRevocationList, type RevocationList } from "../bytes/revocation-list.ts";
 import { reasonOf } from "../errors.ts";
 import {
+  type CertificateFile,
   type KeyFile,
   readCertificateBytes,
   readCertificateFile,
@@ -35,8 +36,6 @@ export interface TlsContext {
 
 export interface TlsMaterial {
   context: TlsContext;
-  revocations: readonly RevocationList[];
-  /** For handshakes. */
   revocationCheck: RevocationCheck;
   /** What works but should not stay so, one line each. */
   warnings: readonly string[];
@@ -56,11 +55,10 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   const authority = readAuthority(files.trust.authority, nowMs, warnings);
   const lists = files.trust.crlFiles.flatMap((file) => readRevocationFile(file));
   for (const { file, list } of lists) warnings.push(...dueWarnings(file, list, nowMs));
-  const revocations = lists.map(({ list }) => list);
   const context: TlsContext = {
     key: key.pem,
     cert: cert.pem,
-    ...(authority === undefined ? {} : { ca: authority }),
+    ...(authority === undefined ? {} : { ca: authority.pem }),
     // A resumed session would be as authorized as the first one was, whatever happened since.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
@@ -69,7 +67,8 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   } catch (error) {
     throw unusableFile("certificate", files.certificateFile, reasonOf(error), { cause: error });
   }
-  return { context, revocations, revocationCheck: new RevocationCheck(lists), warnings };
+  const trusted: readonly X509Certificate[] = authority?.certificates ?? [];
+  return { context, revocationCheck: new RevocationCheck(lists, trusted), warnings };
 }
 
 /** The files `loadTlsMaterial()` reads. */
@@ -104,16 +103,20 @@ function readServerCertificate(
   return { pem, warnings };
 }
 
-/** PEM of the clients' authority, or undefined when clients are not checked. */
-function readAuthority(file: string, nowMs: number, warnings: string[]): string | undefined {
+/** The clients' authority, or undefined when clients are not checked. */
+function readAuthority(
+  file: string,
+  nowMs: number,
+  warnings: string[],
+): CertificateFile | undefined {
   if (file === "all") return undefined;
   const hint = 'TrustedCertificateFile= or --trust= must name a PEM file, or be "all"';
-  const { pem, certificates } = readCertificateFile(file, "trusted certificate", hint);
-  for (const certificate of certificates) {
+  const authority = readCertificateFile(file, "trusted certificate", hint);
+  for (const certificate of authority.certificates) {
     const what = `Trusted certificate ${JSON.stringify(certificate.subject)} of "${file}"`;
     warnings.push(...expiryWarnings(what, Date.parse(certificate.validTo), nowMs));
   }
-  return pem;
+  return authority;
 }
 
 interface RevocationFile extends SignedList {

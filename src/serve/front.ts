@@ -3,7 +3,6 @@
  * Bytes of admitted senders go to the Ingest; everything refused is counted and answered.
  */
 
-import { isRevoked } from "../bytes/revocation-list.ts";
 import { AgentError, reasonOf } from "../errors.ts";
 import { log } from "../log.ts";
 import {
@@ -167,7 +166,8 @@ class NetworkFront implements Front {
     logWarnings(this.#material);
     log.info("Certificates were read again");
     for (const connection of this.#http) {
-      if (connection.peer && this.#isRevoked(connection.peer)) connection.cut(REVOKED);
+      if (connection.peer === undefined) continue;
+      if (this.#findProblem(connection.peer) === "CERT_REVOKED") connection.cut(REVOKED);
     }
     return true;
   }
@@ -260,16 +260,14 @@ class NetworkFront implements Front {
     if (trust.authority === "all") return identifyAddress(address);
     const peer = identifyCertificate(facts, address, trust.allowSubject);
     if ("reply" in peer) return peer;
-    const problem = this.#material?.revocationCheck.findProblem(
-      facts.certificate ?? {},
-      Date.now(),
-    );
+    const problem = this.#findProblem(peer);
     return problem === undefined ? peer : untrustedCertificate(problem);
   }
 
-  #isRevoked(peer: Peer): boolean {
-    if (peer.certificate === undefined) return false;
-    return isRevoked(this.#material?.revocations ?? [], peer.certificate);
+  /** What the revocation lists have against it. */
+  #findProblem({ certificate }: Peer): string | undefined {
+    if (certificate === undefined) return undefined;
+    return this.#material?.revocationCheck.findProblem(certificate.presented, Date.now());
   }
 
   #admit(connection: HttpConnection, place: Place, who: Peer | Refusal): void {

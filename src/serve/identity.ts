@@ -4,8 +4,6 @@
  * names. Without, it is the peer's address. Never anything the sender merely claims.
  */
 import { isIPv6 } from "node:net";
-import { type CertificateId, readCertificateId } from "../bytes/revocation-list.ts";
-import type { ChainCertificate } from "./revocation.ts";
 import { PEER_REFUSALS, type Refusal, untrustedCertificate } from "./upload-request.ts";
 
 export interface Peer {
@@ -13,7 +11,7 @@ export interface Peer {
   name: string;
   /** Where it is, for logs: "192.0.2.7", "[2001:db8::7]" or "unix". */
   address: string;
-  certificate: (CertificateId & { validToMs: number }) | undefined;
+  certificate: { presented: readonly Uint8Array[]; validToMs: number } | undefined;
 }
 
 /** What the TLS library says of the other end, once the handshake is complete. */
@@ -26,7 +24,10 @@ export interface HandshakeFacts {
 }
 
 /** The parts of node:tls's PeerCertificate this file reads. */
-export interface PeerCertificate extends ChainCertificate {
+export interface PeerCertificate {
+  raw?: Uint8Array | undefined;
+  /** Not its issuer, but what the client sent next; at the end one from the trusted file, whose next is itself. */
+  issuerCertificate?: PeerCertificate | undefined;
   /** Values that occur more than once are arrays. */
   subject?: { CN?: string | string[] } | undefined;
   /** "DNS:a.example.net, IP Address:192.0.2.7"; values with odd characters are JSON strings. */
@@ -38,6 +39,8 @@ export interface PeerCertificate extends ChainCertificate {
 
 /** id-kp-clientAuth, RFC 5280 4.2.1.12. */
 const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+/** Certificates of one client; nobody needs more. */
+const PRESENTED_MAX = 16;
 
 /** The peer behind a verified certificate, or why it may not send. Fails closed. */
 export function identifyCertificate(
@@ -56,7 +59,18 @@ export function identifyCertificate(
   if (name === "") return PEER_REFUSALS.nameless;
   if (!isAllowed(name, allowSubject)) return PEER_REFUSALS.notAllowed;
   const validToMs = Date.parse(certificate.valid_to ?? "");
-  return { name, address, certificate: { ...readCertificateId(certificate.raw), validToMs } };
+  return { name, address, certificate: { presented: presentedBy(certificate), validToMs } };
+}
+
+/** DER of all that the client sent, its own certificate first. */
+function presentedBy(own: PeerCertificate): Uint8Array[] {
+  const presented: Uint8Array[] = [];
+  let next: PeerCertificate | undefined = own;
+  while (next?.raw !== undefined && presented.length < PRESENTED_MAX) {
+    presented.push(next.raw);
+    next = next.issuerCertificate === next ? undefined : next.issuerCertificate;
+  }
+  return presented;
 }
 
 /** Where a connection without a client certificate comes from is who it is. */

@@ -156,7 +156,7 @@ function contextSwapper(handle: BunListener, requestCert: boolean): (context: Tl
 }
 
 /**
- * With the certificates of its issuers. Bun's own socket takes whether the certificate is to come alone, which is not in
+ * With the certificates that came with it. Bun's own socket takes whether the certificate is to come alone, which is not in
  * its types (nor as with node:tls, where `true` is for the chain); tests of clients with a revocation list fail when it does not.
  */
 function peerCertificate(socket: BunSocket): PeerCertificate {

@@ -6,7 +6,6 @@
  */
 import { X509Certificate } from "node:crypto";
 import {
-  type CertificateId,
   isListSignedBy,
   type RevocationList,
   readCertificateId,
@@ -18,47 +17,73 @@ export interface SignedList {
   der: Uint8Array;
 }
 
-/** The parts of node:tls's PeerCertificate this file reads: a client's verified chain. */
-export interface ChainCertificate {
-  raw?: Uint8Array | undefined;
-  fingerprint256?: string | undefined;
-  /** An authority that signs itself has none, or itself. */
-  issuerCertificate?: ChainCertificate | undefined;
-}
-
 /** More are in no real chain. */
 const CHAIN_LENGTH_MAX = 16;
 
 export class RevocationCheck {
-  readonly #lists: readonly SignedList[];
+  readonly lists: readonly SignedList[];
+  readonly #authorities: readonly X509Certificate[];
   /** By list, then by the fingerprint of an issuer's certificate: whether that issuer signed it. */
   readonly #isGenuine = new Map<SignedList, Map<string, boolean>>();
 
-  /** Without any list nothing is checked. */
-  constructor(lists: readonly SignedList[]) {
-    this.#lists = lists;
+  /** Without any list nothing is checked. @param authorities those that are trusted */
+  constructor(lists: readonly SignedList[], authorities: readonly X509Certificate[]) {
+    this.lists = lists;
+    this.#authorities = authorities;
   }
 
-  /** @returns a code like the TLS library's, "CERT_REVOKED"; undefined = there is nothing against it */
-  findProblem(leaf: ChainCertificate, nowMs: number): string | undefined {
-    if (this.#lists.length === 0) return undefined;
-    let certificate = leaf;
-    for (let i = 0; i < CHAIN_LENGTH_MAX; i++) {
-      const issuer = certificate.issuerCertificate;
-      if (certificate.raw === undefined) return "UNABLE_TO_GET_CRL";
-      if (issuer?.raw === undefined || issuer.fingerprint256 === certificate.fingerprint256) {
-        // The authority at the end, which is trusted as it is; a client's own would have to be on a list.
-        return i === 0 ? "UNABLE_TO_GET_CRL" : undefined;
-      }
-      const problem = this.#findOwnProblem(readCertificateId(certificate.raw), issuer, nowMs);
-      if (problem !== undefined) return problem;
-      certificate = issuer;
+  /**
+   * @param presented DER: the client's own certificate, then whatever else it sent
+   * @returns a code like the TLS library's, "CERT_REVOKED" before all others; undefined = there is nothing against it
+   */
+  findProblem(presented: readonly Uint8Array[], nowMs: number): string | undefined {
+    if (this.lists.length === 0) return undefined;
+    const chain = this.#chainOf(presented);
+    if (chain === undefined) return "UNABLE_TO_GET_ISSUER_CERT";
+    const [authority, ...issued] = chain.reverse();
+    // A trusted certificate that a client has as its own is on no list.
+    if (authority === undefined || issued.length === 0) return "UNABLE_TO_GET_CRL";
+    let issuer = authority;
+    const problems: string[] = [];
+    for (const certificate of issued) {
+      const problem = this.#findOwnProblem(certificate, issuer, nowMs);
+      if (problem !== undefined) problems.push(problem);
+      issuer = certificate;
     }
-    return "CERT_CHAIN_TOO_LONG";
+    return problems.find((problem) => problem === "CERT_REVOKED") ?? problems[0];
   }
 
-  #findOwnProblem(id: CertificateId, issuer: ChainCertificate, nowMs: number): string | undefined {
-    const lists = this.#lists
+  /**
+   * From the client's certificate to a trusted one that signed itself. The order in which they were sent says nothing, nor does
+   * a name: whoever has the key of a revoked authority can sign another certificate for it.
+   */
+  #chainOf(presented: readonly Uint8Array[]): X509Certificate[] | undefined {
+    const given = presented.slice(0, CHAIN_LENGTH_MAX).map((der) => new X509Certificate(der));
+    const issuers = [...this.#authorities, ...given];
+    const chain: X509Certificate[] = [];
+    let next = given[0];
+    while (next !== undefined && chain.length < CHAIN_LENGTH_MAX) {
+      const certificate = next;
+      chain.push(certificate);
+      next = issuers.find((issuer) => isIssuedBy(certificate, issuer));
+      if (next?.fingerprint256 === certificate.fingerprint256) {
+        return this.#isTrusted(certificate) ? chain : undefined;
+      }
+    }
+    return undefined;
+  }
+
+  #isTrusted({ fingerprint256 }: X509Certificate): boolean {
+    return this.#authorities.some((authority) => authority.fingerprint256 === fingerprint256);
+  }
+
+  #findOwnProblem(
+    certificate: X509Certificate,
+    issuer: X509Certificate,
+    nowMs: number,
+  ): string | undefined {
+    const id = readCertificateId(certificate.raw);
+    const lists = this.lists
       .filter((signed) => signed.list.issuer === id.issuer && this.#isSignedBy(signed, issuer))
       .map(({ list }) => list);
     if (lists.length === 0) return "UNABLE_TO_GET_CRL";
@@ -69,15 +94,16 @@ export class RevocationCheck {
     return isFresh ? undefined : "CRL_HAS_EXPIRED";
   }
 
-  #isSignedBy(signed: SignedList, { raw, fingerprint256 = "" }: ChainCertificate): boolean {
+  /** @param issuer has a chain to a trusted authority: of others there would be no end */
+  #isSignedBy(signed: SignedList, { publicKey, fingerprint256 }: X509Certificate): boolean {
     const known = this.#isGenuine.get(signed) ?? new Map<string, boolean>();
     this.#isGenuine.set(signed, known);
-    let isGenuine = known.get(fingerprint256);
-    if (isGenuine === undefined) {
-      isGenuine =
-        raw !== undefined && isListSignedBy(signed.der, new X509Certificate(raw).publicKey);
-      known.set(fingerprint256, isGenuine);
-    }
+    const isGenuine = known.get(fingerprint256) ?? isListSignedBy(signed.der, publicKey);
+    known.set(fingerprint256, isGenuine);
     return isGenuine;
   }
+}
+
+function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }

@@ -15,11 +15,8 @@ import type { SelectionSettings, TransformSettings } from "./settings.ts";
 import { rewriteHook } from "./transform.ts";
 import { unitCondition } from "./units.ts";
 
-/**
- * Of a longer message, this beginning is searched. The time that a search takes may grow with the square of the size,
- * and whoever may log could keep the uploader busy.
- */
-const SEARCHED_SIZE_MAX = 16 * 1024;
+/** Of a longer message, this beginning is searched. */
+const SEARCHED_SIZE_MAX = 64 * 1024;
 /** All of them: entries without a priority, too. */
 const PRIORITIES = 8;
 
@@ -143,7 +140,7 @@ function splitMatch(field: string): { name: string; value: string } {
 function messageTerm(expressions: readonly string[], terms: TermTable): Term {
   const searches = expressions.map((source) => compileExpression(source, { smartCase: true }));
   return terms.tested("MESSAGE", (bytes, start, end) => {
-    const text = bytes.toString("utf8", start, Math.min(end, start + SEARCHED_SIZE_MAX));
-    return searches.some((search) => search.test(text));
+    const searchedEnd = Math.min(end, start + SEARCHED_SIZE_MAX);
+    return searches.some((search) => search.isIn(bytes, start, searchedEnd));
   });
 }

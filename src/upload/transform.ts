@@ -1,7 +1,7 @@
 /**
  * What is changed in entries on their way: fields that are not sent, values or parts of them that nobody is to see,
- * fields that are added. Whatever is in doubt is replaced: a value that is not text, or is too long to be searched, has
- * all of it replaced where an expression would have replaced a part.
+ * fields that are added. Whatever is in doubt is replaced: a value that is not text, or is too long to be searched or
+ * has too many places, has all of it replaced where an expression would have replaced a part.
  *
  * Numbers, times and cursor stay those of the journal.
  */
@@ -15,7 +15,7 @@ import { compileExpression } from "./expressions.ts";
 import { compileGlob } from "./glob.ts";
 import type { RedactSetting, TransformSettings } from "./settings.ts";
 
-/** Longer values are not searched: the time that it takes may grow with the square of the size. */
+/** Longer values are not searched. */
 const SEARCHED_SIZE_MAX = 64 * 1024;
 /** Names of fields for which the rules are remembered. */
 const NAMES_MAX = 4096;
@@ -171,11 +171,11 @@ function hasFields({ cache, records, recordCount }: JournalEntry): boolean {
 function replacementOf({ expression, replacement }: RedactSetting): (value: Buffer) => Buffer {
   const whole = Buffer.from(replacement);
   if (expression === undefined) return () => whole;
-  const search = compileExpression(expression, { global: true });
+  const search = compileExpression(expression);
   return (value) => {
     if (value.length > SEARCHED_SIZE_MAX || !isUtf8(value)) return whole;
-    const text = value.toString("utf8");
-    const changed = text.replace(search, replacement);
-    return changed === text ? value : Buffer.from(changed);
+    if (!search.isIn(value, 0, value.length)) return value;
+    const changed = search.replaceAll(value.toString("utf8"), replacement);
+    return changed === undefined ? whole : Buffer.from(changed);
   };
 }

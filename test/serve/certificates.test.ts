@@ -60,9 +60,9 @@ function isoToAsn1(ms: number): string {
 
 describe("loadTlsMaterial() takes", () => {
   test("a key, a certificate and an authority, without a warning", () => {
-    const { context, warnings, revocations } = load();
+    const { context, warnings, revocationCheck } = load();
     expect(warnings).toEqual([]);
-    expect(revocations).toEqual([]);
+    expect(revocationCheck.lists).toEqual([]);
     expect(context.ca).toContain("BEGIN CERTIFICATE");
   });
   test("a chain with text around it", () => {
@@ -74,12 +74,12 @@ describe("loadTlsMaterial() takes", () => {
   });
   test("revocation lists in PEM, in DER, several, and several in a file", () => {
     for (const crl of [["ca.crl.pem"], ["ca.crl.der"]]) {
-      const { revocations, warnings } = load({ crl });
-      expect(revocations.map(({ serials }) => serials.size)).toEqual([1]);
+      const { revocationCheck, warnings } = load({ crl });
+      expect(revocationCheck.lists.map(({ list }) => list.serials.size)).toEqual([1]);
       expect(warnings).toEqual([]);
     }
-    expect(load({ crl: ["ca.crl.der", "other.crl.pem"] }).revocations).toHaveLength(2);
-    expect(load({ crl: ["both.crl"] }).revocations).toHaveLength(2);
+    expect(load({ crl: ["ca.crl.der", "other.crl.pem"] }).revocationCheck.lists).toHaveLength(2);
+    expect(load({ crl: ["both.crl"] }).revocationCheck.lists).toHaveLength(2);
   });
 });
 

@@ -3,12 +3,11 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseRevocationList } from "../../src/bytes/revocation-list.ts";
 import type { Front } from "../../src/serve/front.ts";
-import { type ChainCertificate, RevocationCheck } from "../../src/serve/revocation.ts";
+import { RevocationCheck } from "../../src/serve/revocation.ts";
 import { sampleEntry } from "../support/export-stream.ts";
 import { BodyRecorder, curl, JOURNAL_TYPE, portOf, startTestFront } from "../support/front.ts";
 import { TestPki } from "../support/tls.ts";
 
-const NOW = Date.now();
 const pki = new TestPki();
 afterAll(() => pki[Symbol.dispose]());
 
@@ -51,6 +50,17 @@ pki.issue("leaver");
 pki.revoke("leaver");
 pki.revoke("below-revoked");
 pki.writeCrl();
+// Another certificate for the key of the revoked authority, signed by itself.
+pki.openssl(
+  "req",
+  "-x509",
+  "-key",
+  "below-revoked.key",
+  "-subj",
+  "/CN=Below below-revoked",
+  "-out",
+  "forged.pem",
+);
 // Of the root's name, but of another key.
 pki.openssl(
   "req",
@@ -78,22 +88,17 @@ writeFileSync(
 );
 pki.writeCrl({ authority: "twin" });
 
+/** After the lists were made. */
+const NOW = Date.now();
+
 const signed = (name: string) => {
   const der = readFileSync(pki.path(`${name}.crl.der`));
   return { list: parseRevocationList(der), der };
 };
-const check = (...lists: string[]) => new RevocationCheck(lists.map(signed));
+const certificate = (name: string) => new X509Certificate(readFileSync(pki.path(`${name}.pem`)));
+const check = (...lists: string[]) => new RevocationCheck(lists.map(signed), [certificate("ca")]);
 
-/** As the TLS library gives it: leaf, issuers, root. */
-function chain(...names: string[]): ChainCertificate {
-  const [name = "", ...others] = names;
-  const { raw, fingerprint256 } = new X509Certificate(readFileSync(pki.path(`${name}.pem`)));
-  return {
-    raw,
-    fingerprint256,
-    issuerCertificate: others.length === 0 ? undefined : chain(...others),
-  };
-}
+const presented = (...names: string[]) => names.map((name) => certificate(name).raw);
 
 describe("RevocationCheck", () => {
   test.each<[string, string[], string[], string | undefined]>([
@@ -131,30 +136,53 @@ describe("RevocationCheck", () => {
   ])("of %s", (_what, lists, names, problem) => {
     const revocations = check(...lists);
     // The second time from what was found out the first time.
-    for (let i = 0; i < 2; i++) expect(revocations.findProblem(chain(...names), NOW)).toBe(problem);
+    for (let i = 0; i < 2; i++)
+      expect(revocations.findProblem(presented(...names), NOW)).toBe(problem);
   });
 
-  test("of a chain whose root is its own issuer, or that never ends", () => {
-    const root = chain("ca");
-    root.issuerCertificate = root;
-    expect(
-      check("ca").findProblem({ ...chain("web1"), issuerCertificate: root }, NOW),
-    ).toBeUndefined();
-    const endless = { ...chain("below"), fingerprint256: "x" };
-    endless.issuerCertificate = { ...chain("ca"), issuerCertificate: endless };
-    expect(check("ca", "below").findProblem(endless, NOW)).toBeDefined();
+  // Whoever has the key of a revoked authority may send what he likes along with his certificate.
+  test.each([
+    [["below-revoked"]],
+    [["below-revoked", "below-revoked"]],
+    [["below-revoked", "ca", "forged"]],
+    [["below-revoked", "forged"]],
+    [["forged", "below-revoked"]],
+    [["ca", "below-revoked"]],
+    [["forged"]],
+    [["below", "ca"]],
+    [[]],
+  ])("of a revoked authority's host that sends %j, too", (others) => {
+    const problem = check("ca", "below", "below-revoked").findProblem(
+      presented("below-revoked-host", ...others),
+      NOW,
+    );
+    expect(problem).toBeOneOf(["CERT_REVOKED", "UNABLE_TO_GET_ISSUER_CERT"]);
+  });
+
+  test("whatever a good host sends along, and in whatever order", () => {
+    const sent = presented("below-host", "ca", "leaver", "twin", "below", "below");
+    expect(check("ca", "below").findProblem(sent, NOW)).toBeUndefined();
+  });
+
+  test("of hosts of two authorities of the same name", () => {
+    const both = [certificate("twin"), certificate("ca")];
+    const revocations = new RevocationCheck([signed("ca"), signed("twin")], both);
+    expect(revocations.findProblem(presented("leaver", "twin"), NOW)).toBe("CERT_REVOKED");
+    expect(revocations.findProblem(presented("web1", "twin"), NOW)).toBeUndefined();
   });
 
   test("of no certificate at all", () => {
-    expect(check("ca").findProblem({}, NOW)).toBe("UNABLE_TO_GET_CRL");
+    expect(check("ca").findProblem([], NOW)).toBe("UNABLE_TO_GET_ISSUER_CERT");
   });
 
   test("knows nothing before a list begins and after it ends, but what it has revoked", () => {
     const revocations = check("ca");
     const day = 86_400_000;
-    expect(revocations.findProblem(chain("web1", "ca"), NOW - day)).toBe("CRL_NOT_YET_VALID");
-    expect(revocations.findProblem(chain("web1", "ca"), NOW + 31 * day)).toBe("CRL_HAS_EXPIRED");
-    expect(revocations.findProblem(chain("leaver", "ca"), NOW + 31 * day)).toBe("CERT_REVOKED");
+    expect(revocations.findProblem(presented("web1", "ca"), NOW - day)).toBe("CRL_NOT_YET_VALID");
+    expect(revocations.findProblem(presented("web1", "ca"), NOW + 31 * day)).toBe(
+      "CRL_HAS_EXPIRED",
+    );
+    expect(revocations.findProblem(presented("leaver", "ca"), NOW + 31 * day)).toBe("CERT_REVOKED");
   });
 });
 
@@ -177,7 +205,10 @@ describe("agent serve, with clients of an authority below the trusted one", () =
     ["below-host", ["ca", "below"], 202],
     ["below-leaver", ["ca", "below"], 401],
     ["below-host", ["ca"], 401],
-  ] as const)("%s with lists of %j: %d", async (name, lists, status) => {
+    ["below-revoked-host", ["ca", "below-revoked"], 401, "below-revoked"],
+    // The library gives the certificates in the order in which they come, as if each were the next one's.
+    ["below-revoked-host", ["ca", "below-revoked"], 401, "below-revoked", "below-revoked"],
+  ] as const)("%s with lists of %j: %d", async (name, lists, status, ...others) => {
     const crlFiles = lists.map((list) => pki.path(`${list}.crl.pem`));
     const certificates = {
       keyFile: pki.path("server.key"),
@@ -186,7 +217,8 @@ describe("agent serve, with clients of an authority below the trusted one", () =
     };
     const setup = { https: ["127.0.0.1:0"], options: { certificates } };
     front = await startTestFront(new BodyRecorder(), setup);
-    const files = [`${name}.pem`, "below.pem"].map((file) => readFileSync(pki.path(file), "utf8"));
+    const sent = [name, ...(others.length > 0 ? others : ["below"])].map((each) => `${each}.pem`);
+    const files = sent.map((file) => readFileSync(pki.path(file), "utf8"));
     writeFileSync(pki.path("chain.pem"), files.join(""));
     writeFileSync(pki.path("chain.key"), readFileSync(pki.path(`${name}.key`)));
     writeFileSync(pki.path("entry"), sampleEntry(0));

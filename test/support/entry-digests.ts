@@ -1,13 +1,14 @@
 /** What journalctl finds in large journals: little is kept of each entry, enough to hold it against another. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { readUint64 } from "../../src/bytes/uint64.ts";
+import { errnoOf } from "../../src/errors.ts";
 import { HEADER } from "../../src/journal/format.ts";
 import { journalctlExport, journalFiles, parseExport } from "./stored-journals.ts";
 
 const HEADER_SIZE_MAX = 272;
 
 /** Cursor → hash of all fields. Throws when an entry is there twice. */
-export function entryDigests(directory: string): Map<string, bigint> {
+function entryDigests(directory: string): Map<string, bigint> {
   const digests = new Map<string, bigint>();
   for (const file of journalFiles(directory)) {
     for (const { cursor, fields } of parseExport(journalctlExport("--file", file))) {
@@ -50,10 +51,15 @@ export function countEntries(files: readonly string[]): number {
   return files.reduce((sum, file) => sum + readUint64(readHeader(file), HEADER.entries), 0);
 }
 
+/** Zeros for a file that has none yet, or that was renamed meanwhile. */
 export function readHeader(file: string): DataView {
   const header = new Uint8Array(HEADER_SIZE_MAX);
-  const fd = openSync(file, "r");
-  readSync(fd, header, 0, header.length, 0);
-  closeSync(fd);
+  try {
+    const fd = openSync(file, "r");
+    readSync(fd, header, 0, header.length, 0);
+    closeSync(fd);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
   return new DataView(header.buffer);
 }

@@ -5,6 +5,7 @@ import type { EntrySource, Position } from "../../src/upload/delivery-types.ts";
 import { openSource, type SourceTimes } from "../../src/upload/source.ts";
 import { formatState, parseState } from "../../src/upload/state.ts";
 import { CapturedLog } from "../support/captured-log.ts";
+import { readAll } from "../support/entry-source.ts";
 import { hasSystemd } from "../support/journal-tools.ts";
 import {
   createWriter,
@@ -18,7 +19,7 @@ import {
   START_USEC,
   writeFile,
 } from "../support/reader-journals.ts";
-import { placesOf, sourceSettings } from "../support/source-settings.ts";
+import { placesOf, sourceSettings, UNCHANGED } from "../support/source-settings.ts";
 import { journalctlExport } from "../support/stored-journals.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
@@ -99,6 +100,26 @@ describe("what is there", () => {
     using log = new CapturedLog();
     expect(read()).toEqual([]);
     expect(log.lines).toEqual([`warn: Found no journal files in "${work}"`]);
+  });
+
+  test("is changed as the settings say", async () => {
+    writeFile(work, "a.journal", plains(1, 3));
+    const transform = {
+      ...UNCHANGED,
+      dropFields: ["_HOSTNAME"],
+      addFields: [{ name: "SITE", value: "north" }],
+    };
+    const entries = await readAll(start({ transform }));
+    expect(entries.map(({ fields }) => fields)).toEqual(
+      ["1", "2"].map((number) => [`MESSAGE=${number}`, "PRIORITY=6", "SITE=north"]),
+    );
+  });
+
+  test("is passed over by steps where it is not wanted: others get their turn", async () => {
+    writeFile(work, "a.journal", [...plains(1, 5000), plain(5000, { message: "wanted" })]);
+    const source = start({ selection: { grep: ["wanted"] } });
+    expect([source.next(), source.isPausing, source.isEnded]).toEqual([undefined, true, false]);
+    expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([5000]);
   });
 
   test("is read from a time on, and up to a time", () => {

@@ -132,7 +132,9 @@ export class Connection {
   #writeAlone(bytes: Uint8Array): void {
     this.#isBlocked = true;
     this.#isAlone = true;
-    this.#socket.write(bytes, () => {
+    this.#socket.write(bytes, (error) => {
+      // Its event ends the connection.
+      if (error !== undefined && error !== null) return;
       this.#isAlone = false;
       this.#unblock();
     });

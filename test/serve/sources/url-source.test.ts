@@ -1,9 +1,9 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { AgentError } from "../../../src/errors.ts";
+import { systemClock } from "../../../src/platform/clock.ts";
 import { parseGateway } from "../../../src/serve/sources/gateway.ts";
 import type { SourceReport } from "../../../src/serve/sources/source.ts";
 import { followGateway, type UrlSourceOptions } from "../../../src/serve/sources/url-source.ts";
-import { systemClock } from "../../../src/platform/clock.ts";
 import { CapturedLog } from "../../support/captured-log.ts";
 import { FakeGateway } from "../../support/fake-gateway.ts";
 import {
