@@ -1,6 +1,14 @@
 /** An authority that is in use: its directory locked, what an interrupted run left put right, its keys read. */
 import type { KeyObject, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { AgentError, errnoOf } from "../errors.ts";
 import { lockPath, type ProcessLock } from "../platform/process-lock.ts";
@@ -226,7 +234,7 @@ export function requireClock(nowMs: number): void {
 /** Text of a file that may be missing: then there is nothing in it. */
 export function readOptional(path: string): Buffer {
   try {
-    return readFileSync(path);
+    return readRegularFile(path);
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return Buffer.alloc(0);
     throw asFileError(error);
@@ -236,12 +244,32 @@ export function readOptional(path: string): Buffer {
 /** @throws AgentError E_CERT when it is missing */
 export function readRequired(path: string, what: string): string {
   try {
-    return readFileSync(path, "latin1");
+    return readRegularFile(path).toString("latin1");
   } catch (error) {
     if (errnoOf(error) !== "ENOENT") throw asFileError(error);
     const message = `Cannot read ${what} "${path}": no such file`;
     throw new AgentError("E_CERT", message, { cause: error });
   }
+}
+
+/**
+ * Of what a daemon may have left in the directory before it was root's: not a pipe, on which root would wait for ever, nor
+ * through a link, which may lead to a secret.
+ */
+function readRegularFile(path: string): Buffer {
+  const link = lstatSync(path);
+  if (link.isSymbolicLink() && link.uid !== 0 && link.uid !== process.geteuid?.()) {
+    const problem = `it is a link that user ${link.uid} has made`;
+    const hint = "Put the file itself there, or a link of root's";
+    throw new AgentError("E_CERT", `Cannot read "${path}": ${problem}`, { hint });
+  }
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (fstatSync(fd).isFile()) return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  throw new AgentError("E_CERT", `Cannot read "${path}": it is not a regular file`);
 }
 
 function requireAuthority(directory: string): void {

@@ -9,6 +9,7 @@ import { readCertificates } from "./certificate.ts";
 import { AUTHORITY_FILES, bundleFile, findIntruder, LISTS_FILE, scriptFile } from "./directory.ts";
 import { readHost } from "./issue.ts";
 import { formatPrivateKey } from "./keys.ts";
+import { readPem } from "./pem.ts";
 import { formatScript } from "./runme-script.ts";
 import { asFileError } from "./transaction.ts";
 
@@ -83,7 +84,11 @@ async function readBundle(
     // Whatever form the file has.
     key: key === undefined ? undefined : await formatPrivateKey(key, undefined),
     authorities: trusted.map(({ pem }) => pem).join(""),
-    lists: readOptional(authority.path(LISTS_FILE)).toString("latin1"),
+    // Root runs the script: nothing but lists gets into it, whatever somebody has put into the file.
+    lists: readPem(readOptional(authority.path(LISTS_FILE)).toString("latin1"))
+      .filter(({ label }) => label === "X509 CRL")
+      .map((block) => block.text)
+      .join(""),
   };
 }
 

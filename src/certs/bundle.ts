@@ -77,7 +77,8 @@ export function parseBundle(text: string, file: string): Bundle {
  */
 export function parseServerUrl(text: string): string {
   const need = "need one like https://logs.example.net:19532";
-  const isPlain = /^[!#-&(-;=?-~]+$/.test(text) && text.length <= URL_LENGTH_MAX;
+  // Without quotes, "<", ">" and "\\", which means something to the echo of some shells.
+  const isPlain = /^[!#-&(-;=?-[\]-~]+$/.test(text) && text.length <= URL_LENGTH_MAX;
   if (!isPlain || !/^https?:\/\/[^/]/i.test(text) || !URL.canParse(text)) {
     const shown = JSON.stringify(text.slice(0, 80));
     throw new AgentError("E_USAGE", `Cannot use server ${shown}: ${need}`);

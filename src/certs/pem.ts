@@ -3,7 +3,7 @@
 export interface PemBlock {
   /** "CERTIFICATE", "PRIVATE KEY", "X509 CRL". */
   label: string;
-  /** With its armour, and a line feed at the end. */
+  /** With its armour, and a line feed at the end; written anew, so that nothing else is in it. */
   text: string;
   der: Buffer;
 }
@@ -12,11 +12,10 @@ const BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----([^-]*)-----END \1-----/g;
 
 /** All blocks of a text, whatever stands between them. */
 export function readPem(text: string): PemBlock[] {
-  return [...text.matchAll(BLOCK)].map(([block, label = "", base64 = ""]) => ({
-    label,
-    text: `${block}\n`,
-    der: Buffer.from(base64, "base64"),
-  }));
+  return [...text.matchAll(BLOCK)].map(([, label = "", base64 = ""]) => {
+    const der = Buffer.from(base64, "base64");
+    return { label, text: formatPem(label, der), der };
+  });
 }
 
 export function formatPem(label: string, der: Uint8Array): string {

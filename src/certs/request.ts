@@ -19,7 +19,13 @@ import {
 } from "./directory.ts";
 import { type Issued, readHost, signAll } from "./issue.ts";
 import { formatPrivateKey, generateKey, isSameKey, type KeyType, readPrivateKey } from "./keys.ts";
-import { type AlternativeName, alternativeNames, isSameNames, parseHostName } from "./names.ts";
+import {
+  type AlternativeName,
+  alternativeNames,
+  formatAlternativeNames,
+  isSameNames,
+  parseHostName,
+} from "./names.ts";
 import { readPem } from "./pem.ts";
 import type { Role } from "./profiles.ts";
 import { readLists } from "./revocation-list.ts";
@@ -123,12 +129,21 @@ export async function signRequest(
   const draft = { name, names, role, days, publicKey, newKey: undefined, dropsKey: !isKept };
   const [facts] = await signAll(authority, [draft]);
   if (facts === undefined) throw new RangeError("Nothing was signed");
+  if (options.names === undefined) reportNames(authority, name, names);
   return {
     outcome: "issued",
     facts,
     former: former?.facts,
     hasKey: isKept && host.key !== undefined,
   };
+}
+
+/** Which names a host has is for the authority to say: they may be another host's. */
+function reportNames(authority: Authority, name: string, names: readonly AlternativeName[]): void {
+  const others = names.filter(({ value }) => value.toLowerCase() !== name.toLowerCase());
+  if (others.length === 0) return;
+  const wishes = formatAlternativeNames(others);
+  authority.report(`The request of "${name}" asked for further names, which it has now: ${wishes}`);
 }
 
 /** On the host. @throws AgentError E_CERT for what is not for this host's key, or not the authority's */

@@ -6,7 +6,8 @@ import "reflect-metadata"; // @peculiar/x509 does not load without it
 import { createPublicKey, type KeyObject } from "node:crypto";
 import type * as X509 from "@peculiar/x509";
 import { AgentError, reasonOf } from "../errors.ts";
-import { type AlternativeName, canonicalAddress } from "./names.ts";
+import { describeKey } from "./keys.ts";
+import { type AlternativeName, parseAlternativeName } from "./names.ts";
 import type { Role, Validity } from "./profiles.ts";
 
 // Not among the imports: CommonJS modules, as both are, do not run in the order of the imports, least of all in the
@@ -51,6 +52,11 @@ export interface CertificateRequest {
 
 /** For ECDSA on larger curves, too: a hash longer than this adds nothing to what clients check. */
 const HASH = { name: "ECDSA", hash: "SHA-256" };
+
+/** Of a request. */
+const CURVES = ["p256", "p384", "p521"];
+const RSA_BITS_MIN = 2048;
+const STRONG_KEYS = `one of ${CURVES.join(", ")}, or RSA of ${RSA_BITS_MIN} bits or more`;
 
 const USAGES: Record<Role, X509.ExtendedKeyUsage[]> = {
   server: [x509.ExtendedKeyUsage.serverAuth],
@@ -130,7 +136,12 @@ export async function readRequest(pem: string, file: string): Promise<Certificat
   const { isSigned, names, ...request } = found;
   if (!isSigned) throw fail("its signature is not that of its key");
   const other = names.find((name) => typeof name === "string");
-  if (typeof other === "string") throw fail(`it asks for ${other}, need DNS names and addresses`);
+  if (typeof other === "string") {
+    throw fail(`it asks for ${JSON.stringify(other)}, need DNS names and addresses`);
+  }
+  if (!isStrong(request.publicKey)) {
+    throw fail(`its key is ${describeKey(request.publicKey)}, need ${STRONG_KEYS}`);
+  }
   return { ...request, names: names.filter((name) => typeof name !== "string") };
 }
 
@@ -181,10 +192,20 @@ function generalName({ type, value }: AlternativeName): X509.JsonGeneralName {
   return { type, value };
 }
 
-/** @returns of a name that is neither DNS nor address a description */
+/** @returns of a name that is no usual DNS name and no address a description */
 function fromGeneral({ type, value }: X509.GeneralName): AlternativeName | string {
-  if (type === "dns") return { type, value };
-  return type === "ip" ? { type, value: canonicalAddress(value) } : `${type}:${value}`;
+  const prefix = type.toUpperCase();
+  try {
+    if (prefix === "DNS" || prefix === "IP") return parseAlternativeName(`${prefix}:${value}`);
+  } catch {
+    // Nor would it be taken from the command line.
+  }
+  return `${type}:${value}`;
+}
+
+function isStrong(key: KeyObject): boolean {
+  const { modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
+  return modulusLength >= RSA_BITS_MIN || CURVES.includes(describeKey(key));
 }
 
 function spkiOf(publicKey: KeyObject): X509.PublicKey {

@@ -13,9 +13,6 @@ export interface Daemon {
   notify: Notifier;
 }
 
-/** What cannot be called off, such as the lookup of a name, does not hold up the end of the process for longer. */
-const LINGER_MS = 200;
-
 /** Resolves with what `run` does, when the last message to the service manager is out. */
 export async function runDaemon<T>(run: (daemon: Daemon) => Promise<T>): Promise<T> {
   const signals = new ServiceSignals();
@@ -35,7 +32,6 @@ export async function runDaemon<T>(run: (daemon: Daemon) => Promise<T>): Promise
     stopWatchdog();
     await notify.close();
     signals.close();
-    setTimeout(() => process.exit(), LINGER_MS).unref();
   }
 }
 

@@ -85,5 +85,7 @@ function unescapeC(text: string): string {
 }
 
 function unusable(text: string, what: string): AgentError {
-  return new AgentError("E_USAGE", `Cannot use header "${text}": ${what}`);
+  // The value may be a secret, and errors go to the journal.
+  const name = text.replace(/:.*/s, ": …").slice(0, NAME_SIZE_MAX);
+  return new AgentError("E_USAGE", `Cannot use header ${JSON.stringify(name)}: ${what}`);
 }

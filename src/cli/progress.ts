@@ -50,7 +50,8 @@ export class Progress {
     const rate = seconds > 0 ? Math.round(this.#entries / seconds) : 0;
     const end = share < 1 ? `, ${timeLeft(seconds, share)} left` : ` in ${formatSeconds(seconds)}`;
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
-    return `${percent}  ${grouped(this.#entries)} entries, ${grouped(rate)}/s${end}`;
+    const noun = this.#entries === 1 ? "entry" : "entries";
+    return `${percent}  ${grouped(this.#entries)} ${noun}, ${grouped(rate)}/s${end}`;
   }
 }
 

@@ -109,6 +109,7 @@ export function listViolations({ settings, values }: UploadSetup): AgentError[] 
   return [
     ...targetViolations(settings, values),
     ...placeViolations(settings.places),
+    ...mirrorViolations(settings),
     ...startViolations(settings),
   ];
 }
@@ -197,6 +198,28 @@ function* placeViolations(places: PlaceSettings): Generator<AgentError> {
     );
   } else if (named.length > 1) {
     yield usage(`Cannot use ${named.join(" with ")}: journals are read in one place`);
+  }
+}
+
+/** Each receiver has a reader of its own, and what is in a pipe goes to one of them. */
+function* mirrorViolations({ targets, urls, places }: UploadSettings): Generator<AgentError> {
+  if (targets !== "mirror" || urls.length < 2) return;
+  const stream = places.exportFiles.find(isStream);
+  if (stream === undefined) return;
+  const name = stream === "-" ? "standard input" : `"${stream}"`;
+  const hint = "Save it as a file, and send that";
+  const message = `Cannot mirror ${name}: it can be read only once, and each receiver needs all of it`;
+  yield new AgentError("E_USAGE", message, { hint });
+}
+
+/** Of what cannot be read at all is told when it is opened. */
+function isStream(path: string): boolean {
+  if (path === "-") return true;
+  try {
+    const stats = statSync(path);
+    return !stats.isFile() && !stats.isDirectory();
+  } catch {
+    return false;
   }
 }
 

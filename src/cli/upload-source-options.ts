@@ -329,7 +329,7 @@ export const TRANSFORM_SETTINGS = {
       valueHint: '"PATTERN [/EXPRESSION/] [TEXT]"',
       group: CHANGES,
       description:
-        'In fields whose name matches, put TEXT (without any, ***) in place of what the regular expression finds, without one of the whole value: MESSAGE /(password|token)=\\S+/ "$1=***"',
+        'In fields whose name matches, put TEXT (without any, ***) in place of what the regular expression finds, without one, or in more than 64 KiB or other than text, of the whole value: MESSAGE /(password|token)=\\S+/ "$1=***"',
     },
     { readItems: (text) => [parseRedaction(text)], showItem: formatRedaction },
   ),

@@ -1,7 +1,7 @@
 /** Time and chance as the retrying sources see them, so that tests can hold both. */
 
 export interface Clock {
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch. Goes on steadily, though the machine's clock may be set meanwhile. */
   now(): number;
   /** Resolves after `delayMs`, or as soon as the signal fires. Never rejects. */
   sleep(delayMs: number, signal: AbortSignal): Promise<void>;
@@ -10,7 +10,7 @@ export interface Clock {
 }
 
 export const systemClock: Clock = {
-  now: () => Date.now(),
+  now: () => performance.timeOrigin + performance.now(),
   sleep,
   random: () => Math.random(),
 };

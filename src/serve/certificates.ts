@@ -55,6 +55,9 @@ export function loadTlsMaterial(files: CertificateFiles, nowMs: number): TlsMate
   const authority = readAuthority(files.trust.authority, nowMs, warnings);
   const lists = files.trust.crlFiles.flatMap((file) => readRevocationFile(file));
   for (const { file, list } of lists) warnings.push(...dueWarnings(file, list, nowMs));
+  if (authority === undefined && lists.length > 0) {
+    warnings.push("Revocation lists are not looked at: --trust=all takes every client");
+  }
   const context: TlsContext = {
     key: key.pem,
     cert: cert.pem,

@@ -132,7 +132,7 @@ async function runAll(
   }
 }
 
-function startSources(
+async function startSources(
   settings: ServeSettings,
   runtime: ServeRuntime,
   { store, ingest }: Receiver,
@@ -140,22 +140,33 @@ function startSources(
   const { progress, signal } = runtime;
   // In a journal that several write to, the newest entry says nothing of how far one of them came.
   const isShared = settings.splitMode === "none" && !isOnlySource(settings);
-  const sources = runSources({
-    files: settings.files,
-    getter: settings.getter,
-    urls: settings.urls,
-    tls: {
-      keyFile: settings.keyFile,
-      certificateFile: settings.certificateFile,
-      authority: settings.trust.authority,
-      crlFiles: settings.trust.crlFiles,
-    },
-    ingest,
-    resume: { cursor: (sender) => (isShared ? undefined : store.lastCursor(sender)) },
-    onProgress: (bytesDone) => progress?.update(bytesDone, store.status.stored),
-    signal,
-  });
-  return sources.finally(() => progress?.done());
+  let bytesDone = 0;
+  try {
+    const summary = await runSources({
+      files: settings.files,
+      getter: settings.getter,
+      urls: settings.urls,
+      tls: {
+        keyFile: settings.keyFile,
+        certificateFile: settings.certificateFile,
+        authority: settings.trust.authority,
+        crlFiles: settings.trust.crlFiles,
+      },
+      ingest,
+      resume: { cursor: (sender) => (isShared ? undefined : store.lastCursor(sender)) },
+      onProgress(bytes): void {
+        bytesDone = bytes;
+        progress?.update(bytes, store.status.stored);
+      },
+      signal,
+    });
+    // The store has told its status before the last entries were stored.
+    const stored = summary.reports.reduce((sum, { counts }) => sum + counts.stored, 0);
+    progress?.update(bytesDone, stored);
+    return summary;
+  } finally {
+    progress?.done();
+  }
 }
 
 function isOnlySource(settings: ServeSettings): boolean {

@@ -64,17 +64,24 @@ export class BatchBuilder {
   async #fill(plan: BatchPlan): Promise<boolean> {
     const { source, batch, clock, isIdle, signal } = this.#options;
     const writer = this.#writer;
-    const startMs = clock.now();
+    let startMs = clock.now();
     while (!signal.aborted) {
       const result = this.#readBurst(plan);
       if (result === "full") return true;
+      if (writer.entryCount === 0) {
+        if (result === "dry") return false;
+        await nextTurn();
+        // Of the first entry.
+        startMs = clock.now();
+        continue;
+      }
       const ageMs = clock.now() - startMs;
       if (result === "more") {
         if (ageMs >= batch.delayMs) return true;
         await nextTurn();
         continue;
       }
-      if (writer.entryCount === 0 || source.isEnded) return writer.entryCount > 0;
+      if (source.isEnded) return true;
       const lingerMs = Math.min(LINGER_MS, batch.delayMs);
       if (ageMs >= batch.delayMs || (ageMs >= lingerMs && isIdle())) return true;
       // Not woken by each entry: what comes meanwhile is read at once.
@@ -90,7 +97,7 @@ export class BatchBuilder {
     const endBytes = writer.sizeBytes + BURST_BYTES;
     for (let i = 1; ; i++) {
       const entry = source.next();
-      if (entry === undefined) return "dry";
+      if (entry === undefined) return source.isPausing ? "more" : "dry";
       writer.add(entry);
       this.#realtimeUsec = entry.realtimeUsec;
       const size = writer.sizeBytes;

@@ -29,17 +29,21 @@ export interface SourceLosses {
 /** Entries in the order in which they are to be sent. */
 export interface EntrySource {
   /**
-   * The next entry, valid until the next call; undefined = none at the moment (then `wait`), or the end (then
-   * `isEnded`). Never blocks; never throws for what is wrong with a journal: that is counted and logged.
+   * The next entry, valid until the next call; undefined = none at the moment (then `wait`), or none among those that
+   * were looked at so far (then `isPausing`), or the end (then `isEnded`). Never blocks; never throws for what is wrong with a journal: that is counted and logged.
    */
   next(): JournalEntry | undefined;
   /** Everything there is to send was returned. Never true while following. */
   readonly isEnded: boolean;
+  /** There may be more at once, for which others need not be kept waiting. */
+  readonly isPausing: boolean;
   /** Resolves when there may be more, or it has ended, or the signal is aborted. */
   wait(signal: AbortSignal): Promise<void>;
   /** Of the last entry returned. A new object each time. */
   position(): Position | undefined;
   readonly losses: SourceLosses;
+  /** Why something that was to be read could not be read to its end; what can be read is read nonetheless. */
+  readonly failure?: AgentError | undefined;
   /** Entries that wait to be read, as far as headers tell: for the status line and the progress bar. */
   backlog(): number;
   close(): void;

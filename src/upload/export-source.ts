@@ -6,6 +6,7 @@
  * end where an entry may end, at an empty line.
  */
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
 import { viewOf } from "../bytes/view.ts";
 import { AgentError, reasonOf } from "../errors.ts";
@@ -33,6 +34,8 @@ const ENTRY_SIZE_GUESS = 1024;
 const LOOP_SIZE_MAX = 256;
 /** Of the table that finds a field that an entry before had. */
 const SLOTS = 128 * 1024;
+/** Entries, or pieces of them, that are passed over at a stretch. */
+const PASSED_MAX = 1024;
 
 /** What files begin with that are something else. */
 const OTHER_FORMATS = [
@@ -67,8 +70,9 @@ interface OpenStream {
 const EMPTY: Buffer = Buffer.alloc(0);
 
 export class ExportSource implements EntrySource {
-  /** Why the first of those files was not read to its end that were not. */
+  /** Of the first file that was not sent whole. */
   failure: AgentError | undefined;
+  isPausing = false;
   readonly #options: ExportSourceOptions;
   readonly #files: string[];
   readonly #fields: FieldRecords;
@@ -83,6 +87,8 @@ export class ExportSource implements EntrySource {
   readonly #damaged = new Map<string, number>();
   #refused = new Map<string, number>();
   #entries = 0;
+  /** Those of the streams before this one. */
+  #entriesBefore = 0;
   #bytes = 0;
 
   constructor(options: ExportSourceOptions) {
@@ -102,7 +108,8 @@ export class ExportSource implements EntrySource {
   }
 
   next(): JournalEntry | undefined {
-    for (;;) {
+    this.isPausing = false;
+    for (let passed = 0; passed < PASSED_MAX; passed++) {
       if (this.#at < this.#chunk.length) {
         this.#parsePiece();
         if (this.#hasEntry && this.#isWanted()) return this.#entry;
@@ -110,9 +117,12 @@ export class ExportSource implements EntrySource {
         return undefined;
       }
     }
+    this.isPausing = true;
+    return undefined;
   }
 
   async wait(signal: AbortSignal): Promise<void> {
+    if (this.isPausing) return await nextTurn();
     if (this.#stream === undefined) await this.#openPipe(signal);
     await this.#stream?.pipe?.wait(signal);
   }
@@ -225,6 +235,7 @@ export class ExportSource implements EntrySource {
     this.#at = 0;
     this.#lastByte = 0;
     this.#refused = new Map();
+    this.#entriesBefore = this.#entries;
   }
 
   #newParser(): ExportParser {
@@ -254,18 +265,32 @@ export class ExportSource implements EntrySource {
   }
 
   #endStream({ path, parser }: OpenStream): void {
-    parser.end();
+    const lost = parser.end();
     if (this.#refused.size > 0) {
       const reasons = [...this.#refused].map(([reason, count]) => `${reason}=${count}`).join(" ");
       log.warn(`Entries of "${path}" that no journal can hold are left out: ${reasons}`);
     }
     this.#closeStream();
+    if (lost > 0) {
+      this.#tell(
+        new AgentError(
+          "E_EXPORT_SYNTAX",
+          `Cannot send all of "${path}": it ends inside an entry, ${lost} bytes are lost`,
+        ),
+      );
+    } else if (this.#refused.size > 0 && this.#entries === this.#entriesBefore) {
+      this.#tell(new AgentError("E_EXPORT_SYNTAX", `Cannot send "${path}": it has no entries`));
+    }
   }
 
   #fail(error: AgentError): void {
     this.#closeStream();
-    this.failure ??= error;
     this.#damaged.set("file", (this.#damaged.get("file") ?? 0) + 1);
+    this.#tell(error);
+  }
+
+  #tell(error: AgentError): void {
+    this.failure ??= error;
     log.error(error.hint === undefined ? error.message : `${error.message}; ${error.hint}`);
   }
 

@@ -2,6 +2,7 @@
  * From one source to one receiver (or the first that works of several): batches are built while others are on their
  * way, acknowledged in order, and only then is the position saved.
  */
+import type { AgentError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Batch } from "./batch.ts";
 import { BatchBuilder, type BatchPlan } from "./batch-builder.ts";
@@ -121,6 +122,11 @@ export class Pipeline {
     return this.#route.target.outage.reason;
   }
 
+  /** Why the source has ended before all was read. */
+  get failure(): AgentError | undefined {
+    return this.#options.source.failure;
+  }
+
   /**
    * Resolves when the source has ended and all is acknowledged ("delivered"), or the signal aborts, or the settings
    * allow no further attempt.
@@ -227,6 +233,7 @@ export class Pipeline {
 
   async #acknowledge({ batch, sent }: Item): Promise<void> {
     const { state } = this.#options;
+    const { target } = this.#route;
     this.#items.shift();
     this.#entries += batch.body.entryCount;
     this.#bytes += batch.body.sizeBytes;
@@ -235,7 +242,7 @@ export class Pipeline {
     batch.release();
     this.#notify();
     // Where a batch that is sent twice is stored twice, only one may ever be in doubt.
-    if (sent?.target.isOurs !== true) await state.flush();
+    if (sent?.target.isOurs !== true || !target.isOurs) await state.flush();
   }
 
   #notify(): void {

@@ -1,12 +1,12 @@
 /**
  * What is sent, as the settings say: entries of journals, in order and followed while they grow, or of export files.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type AgentError, errnoOf } from "../errors.ts";
 import { type Cursor, parseCursor } from "../journal/cursor.ts";
 import { DirectoryWatch } from "../journal/reader/directory-watch.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
 import { type EntryWindow, JournalSet } from "../journal/reader/journal-set.ts";
-import type { Selection } from "../journal/reader/selection-types.ts";
 import { type SequenceTail, type StartPoint, tailOf } from "../journal/reader/start.ts";
 import { log } from "../log.ts";
 import { openFilesLimit } from "../platform/host.ts";
@@ -14,9 +14,10 @@ import { findBoot } from "./boot.ts";
 import type { EntrySource, Position, SourceLosses } from "./delivery-types.ts";
 import { ExportSource } from "./export-source.ts";
 import { type JournalPlaces, openPlaces, READERS_HINT } from "./places.ts";
-import { openSelection } from "./selection.ts";
+import { openSelection, type UploadSelection } from "./selection.ts";
 import type { StartSettings, UploadSettings } from "./settings.ts";
 import { TAILS_MAX } from "./state.ts";
+import { transformEntries } from "./transform.ts";
 
 /** What the kernel does not tell (network file systems, overflows, directories that appear) is found by looking. */
 const POLL_MS = 2_000;
@@ -26,6 +27,8 @@ const SETTLE_MS = 10;
 const DELETED_GRACE_MS = 10_000;
 /** Where more journals grow at a time, they are opened by turns. sd-journal opens 7168. */
 const OPEN_FILES_MAX = 2_048;
+/** Entries that are passed over at a stretch; takes some milliseconds, with expressions some tens. */
+const PASSED_MAX = 1024;
 /** So many different ones are remembered, to be told once. */
 const COMPLAINTS_MAX = 1_000;
 
@@ -48,24 +51,26 @@ export function openSource(
   position: Position | undefined,
   times: SourceTimes = { pollMs: POLL_MS, deletedGraceMs: DELETED_GRACE_MS },
 ): EntrySource {
-  const { places, start } = settings;
-  const selection = openSelection(settings.selection, settings.transform);
-  if (places.exportFiles.length > 0) {
-    return new ExportSource({ files: places.exportFiles, selection, start });
-  }
-  return new JournalSource({
-    places: openPlaces(places),
-    selection,
-    start,
-    follow: settings.follow,
-    position,
-    times,
-  });
+  const { places, start, transform, follow } = settings;
+  const selection = openSelection(settings.selection, transform);
+  const files = places.exportFiles;
+  const source =
+    files.length > 0
+      ? new ExportSource({ files, selection, start })
+      : new JournalSource({
+          places: openPlaces(places),
+          selection,
+          start,
+          follow,
+          position,
+          times,
+        });
+  return transformEntries(source, transform);
 }
 
 interface JournalSourceOptions {
   places: JournalPlaces;
-  selection: Selection;
+  selection: UploadSelection;
   start: StartSettings;
   follow: boolean;
   position: Position | undefined;
@@ -119,8 +124,15 @@ class JournalSource implements EntrySource {
     return this.#isEnded;
   }
 
+  get isPausing(): boolean {
+    return this.#set.isPausing;
+  }
+
   get losses(): SourceLosses {
-    return { vacuumed: this.#set.vacuumed, damaged: this.#set.damaged };
+    const { vacuumed, damaged } = this.#set;
+    const { damagedIndexes } = this.#options.selection;
+    if (damagedIndexes === 0) return { vacuumed, damaged };
+    return { vacuumed, damaged: new Map([...damaged, ["index-damaged", damagedIndexes]]) };
   }
 
   next(): JournalEntry | undefined {
@@ -129,7 +141,7 @@ class JournalSource implements EntrySource {
     const { maxAgeUsec } = this.#options.start;
     if (maxAgeUsec !== undefined) this.#window.fromUsec = Date.now() * 1000 - maxAgeUsec;
     this.#asked++;
-    return this.#set.next() ?? this.#nextAtEnd();
+    return this.#set.next(PASSED_MAX) ?? this.#nextAtEnd();
   }
 
   wait(signal: AbortSignal): Promise<void> {
@@ -138,6 +150,7 @@ class JournalSource implements EntrySource {
       resolve();
       return promise;
     }
+    if (this.isPausing) return nextTurn();
     const finish = (): void => {
       clearTimeout(timer);
       signal.removeEventListener("abort", finish);
@@ -177,6 +190,7 @@ class JournalSource implements EntrySource {
 
   /** There is no entry as far as is known. */
   #nextAtEnd(): JournalEntry | undefined {
+    if (this.isPausing) return undefined;
     const { follow, start } = this.#options;
     const isOver = start.untilUsec !== undefined && Date.now() * 1000 > start.untilUsec;
     if (follow && !isOver) return undefined;
@@ -186,9 +200,9 @@ class JournalSource implements EntrySource {
       this.#isLastLook = true;
       this.#rescan(true);
       this.#set.refreshAll();
-      entry = this.#set.next();
+      entry = this.#set.next(PASSED_MAX);
     }
-    if (entry === undefined) this.#end();
+    if (entry === undefined && !this.isPausing) this.#end();
     return entry;
   }
 

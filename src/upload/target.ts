@@ -134,13 +134,15 @@ export class Target {
     const mayGo = (await beforeSend?.(sizeBytes)) ?? true;
     if (!mayGo) return { target: this, isPlain: isPlainForm, verdict: Promise.resolve(NOT_SENT) };
     const sentMs = clock.now();
+    const wasAnnounced = this.#isAnnounced;
     const verdict = client.send(request).then((result) => {
       const judged = judge(result, this.url, clock.now());
       if (request.contentEncoding === undefined) this.#noteSpeed(sizeBytes, sentMs);
       this.#answeredMs = clock.now();
       if (judged.kind === "refused" && judged.about === "size") this.#shrink(body);
-      if (result.kind === "answer" && judged.kind === "accepted") this.#learn(result);
-      return judged;
+      if (result.kind !== "answer" || judged.kind !== "accepted") return judged;
+      this.#learn(result);
+      return this.#canRead(request, mode, wasAnnounced) ? judged : this.#notUnderstood;
     });
     return { target: this, isPlain: isPlainForm, verdict };
   }
@@ -154,6 +156,7 @@ export class Target {
   /** A body was refused in the form it had, and taken in the plain one. */
   preferPlain(): void {
     const { format, encoding } = this.#mode;
+    if (format === "export" && encoding === undefined) return;
     const what =
       format === "batch" ? "the batch format" : `encoding "${encoding?.setting.encoding}"`;
     log.warn(`"${this.url}" refuses ${what}: it gets plain export format for an hour`);
@@ -202,6 +205,22 @@ export class Target {
     if (this.#isToldPlain) return;
     this.#isToldPlain = true;
     log.info(`"${this.url}" gets plain bodies: ${whyPlain(found, setting)}`);
+  }
+
+  /**
+   * Whether who accepted a request can have read it. It may be another program than the one that took such requests
+   * before, and some accept anything: it tells by what it announces.
+   */
+  #canRead(request: UploadRequest, { encoding }: Mode, wasAnnounced: boolean): boolean {
+    if (this.#takesBatches) return true;
+    if (request.contentType === BATCH_CONTENT_TYPE) return false;
+    if (request.contentEncoding === undefined) return true;
+    return encoding?.form !== "stream" && (this.#isAnnounced || !wasAnnounced);
+  }
+
+  get #notUnderstood(): Verdict {
+    const reason = `Cannot upload to "${this.url}": it takes other requests than before, need one as it knows them`;
+    return { kind: "refused", about: "format", reason, hint: undefined, retryAfterMs: 0 };
   }
 
   #isWorthEncoding({ format, sizeBytes }: Body): boolean {

@@ -112,10 +112,18 @@ class TransformedSource implements EntrySource {
     return this.#source.isEnded;
   }
 
+  get isPausing(): boolean {
+    return this.#source.isPausing;
+  }
+
   get losses(): SourceLosses {
     const { vacuumed, damaged } = this.#source.losses;
     if (this.#empty === 0) return { vacuumed, damaged };
     return { vacuumed, damaged: new Map([...damaged, ["empty", this.#empty]]) };
+  }
+
+  get failure(): AgentError | undefined {
+    return this.#source.failure;
   }
 
   next(): JournalEntry | undefined {

@@ -69,15 +69,21 @@ async function runLocked(
         }
       }),
     );
-    return exitStatus(ends, settings.exitOnFailure);
+    return exitStatus(ends, pipelines, settings.exitOnFailure);
   } finally {
     report.close();
   }
 }
 
-function exitStatus(ends: readonly DeliveryEnd[], exitOnFailure: boolean): ExitStatus | 0 {
-  if (!ends.includes("gave-up")) return 0;
-  return exitOnFailure ? ExitStatus.failure : ExitStatus.unavailable;
+function exitStatus(
+  ends: readonly DeliveryEnd[],
+  pipelines: readonly Pipeline[],
+  exitOnFailure: boolean,
+): ExitStatus | 0 {
+  const failure = pipelines.find((pipeline) => pipeline.failure !== undefined)?.failure;
+  const status = ends.includes("gave-up") ? ExitStatus.unavailable : failure?.exitStatus;
+  if (status === undefined) return 0;
+  return exitOnFailure ? ExitStatus.failure : status;
 }
 
 /** One for each receiver, or one for all of them, of which the first that works gets the entries. */

@@ -60,7 +60,7 @@ export function judge(result: UploadAnswer | UploadFailure, url: string, nowMs: 
   const details = {
     reason: location === undefined ? reason : `${reason} location="${firstLine(location)}"`,
     hint: HINT_BY_STATUS[status],
-    retryAfterMs: parseRetryAfterMs(headers.get("retry-after"), nowMs),
+    retryAfterMs: parseRetryAfterMs(headers.get("retry-after"), dateOf(headers) ?? nowMs),
   };
   const about = ABOUT_BY_STATUS[status];
   return about === undefined
@@ -73,6 +73,12 @@ function judgeFailure({ phase, bytesSent, error }: UploadFailure): Verdict {
   return phase === "request" && bytesSent > 0
     ? { kind: "refused", about: "cut", ...details }
     : { kind: "trouble", ...details };
+}
+
+/** What the receiver's clock said, by which it names dates: ours may be wrong. */
+function dateOf(headers: UploadAnswer["headers"]): number | undefined {
+  const dateMs = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(dateMs) ? undefined : dateMs;
 }
 
 function quoted(text: string): string {

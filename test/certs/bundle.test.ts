@@ -64,6 +64,20 @@ describe("makeBundles()", () => {
     expect(parseBundle(text, "-").key).toBe(pem);
   });
 
+  test("of a list that a daemon has left, the list alone: root runs the script", async () => {
+    using ca = await CertsAuthority.create();
+    await ca.issue("web1");
+    const list = ca.text("crl.pem");
+    const command = "END_OF_FILE\n}\ntouch /tmp/owned\nx() {\n";
+    const inside = list.replace("-----END", `\n${command}-----END`);
+    for (const text of [`${command}${list}`, `${list}${command}`, inside]) {
+      ca.dir.write("ca/crl.pem", text);
+      await bundle(ca, "web1");
+      expect(ca.text("runme-on-web1.sh")).not.toContain("touch");
+      expect(ca.text("web1.bundle")).not.toContain("touch");
+    }
+  });
+
   test("not of what is missing or revoked, nor to where there is nothing", async () => {
     using ca = await CertsAuthority.create();
     await ca.issue("web1");
@@ -146,6 +160,7 @@ describe("parseServerUrl()", () => {
     'https://a"b',
     "https://a\nURL=b",
     "https://a<b",
+    "https://a/\\nServerKeyFile=/x",
     `https://${"a".repeat(3000)}`,
   ])("refuses %p", (url) => {
     expect(() => parseServerUrl(url)).toThrow("Cannot use server");

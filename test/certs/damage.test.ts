@@ -1,5 +1,7 @@
 /** Whatever a file holds, what comes out is an error that says so: no crash, no half-written authority. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { lchownSync, rmSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { isListSignedBy, parseRevocationList } from "../../src/bytes/revocation-list.ts";
 import { parseBundle } from "../../src/certs/bundle.ts";
 import { readCertificates } from "../../src/certs/certificate.ts";
@@ -65,6 +67,30 @@ describe("damaged files", () => {
     );
   });
   afterAll(() => owned.dispose());
+
+  test("a pipe in place of a file, which a daemon may have left, is not waited for", async () => {
+    using other = await CertsAuthority.create();
+    Bun.spawnSync(["mkfifo", other.path("web1.key")]);
+    await expect(other.issue("web1")).rejects.toThrow(
+      `Cannot read "${other.path("web1.key")}": it is not a regular file`,
+    );
+  });
+
+  test.skipIf(process.getuid?.() !== 0)(
+    "a link that a daemon has left is not followed, one of root's is",
+    async () => {
+      using other = await CertsAuthority.create();
+      await other.issue("web1");
+      other.dir.write("elsewhere.key", other.text("web1.key"));
+      rmSync(other.path("web1.key"));
+      symlinkSync(join(other.dir.path, "elsewhere.key"), other.path("web1.key"));
+      expect((await other.issue("web1")).hasKey).toBe(true);
+      lchownSync(other.path("web1.key"), 995, 999);
+      await expect(other.issue("web1")).rejects.toThrow(
+        `Cannot read "${other.path("web1.key")}": it is a link that user 995 has made`,
+      );
+    },
+  );
 
   async function expectErrors(
     file: string,

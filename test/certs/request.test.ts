@@ -227,6 +227,10 @@ describe("a key that stays on its host", () => {
       ["/O=x", "DNS:x"],
       ["/CN=web1", "email:a@b.example"],
       ["/CN=web1", "URI:http://x"],
+      ["/CN=web1", "DNS:a b"],
+      ["/CN=web1", "DNS:a/b"],
+      ["/CN=web1", "DNS:*"],
+      ["/CN=web1", "DNS:192.0.2.7"],
     ] as const) {
       const command = [
         "openssl",
@@ -245,6 +249,34 @@ describe("a key that stays on its host", () => {
         { cwd: host },
       );
       await expect(sign(text("odd.csr"))).rejects.toThrow(/^Cannot use (request|name)/);
+    }
+    expect(ca.text("index")).toBe("");
+  });
+
+  test("names that a request asks for are told to whoever signs it, those given are not", async () => {
+    await request();
+    await sign(text("web1.csr"), { names: ["logs.example.net"].map(parseAlternativeName) });
+    expect(ca.reports).toEqual([]);
+    await request(true);
+    await sign(text("web1.csr"), { force: true });
+    expect(ca.reports).toEqual([
+      'The request of "web1" asked for further names, which it has now: DNS:logs.example.net, IP:192.0.2.7',
+    ]);
+  });
+
+  test("requests of weak keys are refused", async () => {
+    Bun.spawnSync(["mkdir", host]);
+    const weak = [
+      ["rsa", "-pkeyopt", "rsa_keygen_bits:1024"],
+      ["ec", "-pkeyopt", "ec_paramgen_curve:P-224"],
+    ];
+    for (const kind of weak) {
+      const command = ["openssl", "req", "-new", "-newkey", ...kind, "-nodes", "-keyout", "k"];
+      const run = Bun.spawnSync([...command, "-subj", "/CN=web1", "-out", "weak.csr"], {
+        cwd: host,
+      });
+      expect(run.exitCode).toBe(0);
+      await expect(sign(text("weak.csr"))).rejects.toMatchObject({ code: "E_CERT" });
     }
     expect(ca.text("index")).toBe("");
   });

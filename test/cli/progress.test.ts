@@ -42,6 +42,12 @@ test("Progress knows no time left before the first entry", () => {
   expect(lines()).toEqual(["  0%  0 entries, 0/s, unknown time left\r"]);
 });
 
+test("Progress counts one entry", () => {
+  const { progress, lines } = makeProgress();
+  progress.update(1, 1);
+  expect(lines()).toEqual(["100%  1 entry, 0/s in 0s\r"]);
+});
+
 test("Progress of nothing is complete", () => {
   const { progress, lines } = makeProgress();
   progress.done();

@@ -490,6 +490,10 @@ describe("resolveUploadSettings()", () => {
     ["--url=https://user:secret@h:99999", '--url: Cannot upload to "https://h:99999"'],
     ["--proxy=socks5://h", "--proxy: Cannot use proxy"],
     ["--header=Host: x", "--header: Cannot use header"],
+    [
+      "--header=Authorization: Bearer s3cret\x01",
+      '--header: Cannot use header "Authorization: …": the value',
+    ],
     ["--compression=bzip2", '--compression: Cannot use compression "bzip2"'],
     ["--since=soon", '--since: Cannot read time "soon"'],
     ["--match=sudo", '--match: Cannot use match "sudo"'],
@@ -589,6 +593,22 @@ describe("listViolations()", () => {
     const config = "ServerKeyFile=/k";
     expect(violationsOf([], { config })).toHaveLength(1);
     expect(violationsOf(["--cert=/c"], { config })).toEqual([]);
+  });
+
+  test("lets no two receivers read one stream", () => {
+    using dir = new TempDir();
+    const file = dir.write("x.export", "");
+    const fifo = join(dir.path, "fifo");
+    expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+    const mirror = ["--targets=mirror", "--url=other"];
+    const need = "it can be read only once, and each receiver needs all of it";
+    expect(violationsOf([...mirror, file, "-"])).toEqual([`Cannot mirror standard input: ${need}`]);
+    expect(violationsOf([...mirror, fifo])).toEqual([`Cannot mirror "${fifo}": ${need}`]);
+    const { setup } = resolveFrom(["--url=h", ...mirror, "-"]);
+    expect(listViolations(setup)).toMatchObject([{ code: "E_USAGE" }]);
+    expect(violationsOf([...mirror, file, dir.path, join(dir.path, "missing")])).toEqual([]);
+    expect(violationsOf(["--url=other", "-"])).toEqual([]);
+    expect(violationsOf(["--targets=mirror", "-"])).toEqual([]);
   });
 
   test("misses a credential that was not handed over", () => {

@@ -164,8 +164,9 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await using machine = await boot("");
       const source = new KeptJournals(machine, newDirectory());
       const gone = (): number => source.count() - countEntries(journalFiles(source.directory));
-      let receiver = await startReceiver(output, port);
-      let sender = startUpload(port, machine, state);
+      await using started = new AsyncDisposableStack();
+      let receiver = started.use(await startReceiver(output, port));
+      let sender = started.use(startUpload(port, machine, state));
       const complete = (missing: number): Promise<void> =>
         until(() => countEntries(journalFiles(output)) === source.count() - missing, 20_000);
       await machine.run("systemd-cat", "-t", "user", "echo", "begin");
@@ -178,7 +179,7 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await writeAndDelete(machine, source);
       const first = gone() - sent;
       expect(first).toBeGreaterThan(5000);
-      sender = startUpload(port, machine, state, "--batch-size=16K");
+      sender = started.use(startUpload(port, machine, state, "--batch-size=16K"));
       await complete(first);
       expect(toldMissing(sender.log)).toBe(first);
 
@@ -187,7 +188,7 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await writeAndDelete(machine, source);
       await sender.logged("refuses the connection");
       await until(() => toldMissing(sender.log) > first, 40_000);
-      receiver = await startReceiver(output, port);
+      receiver = started.use(await startReceiver(output, port));
       const isAccounted = (): boolean =>
         toldMissing(sender.log) + countEntries(journalFiles(output)) === source.count();
       await until(isAccounted, 40_000);

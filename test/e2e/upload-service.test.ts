@@ -119,7 +119,7 @@ Namespace=*
         `i=0; while [ $i -lt ${BACKLOG} ]; do echo "message $i"; i=$((i + 1)); done`,
       );
       await Bun.sleep(5000);
-      const receiver = await startReceiver();
+      const receiver = owned.use(await startReceiver());
       await received(`message ${BACKLOG - 1}`);
       const status = await statusMatches(/up to date/);
       expect(status).toMatch(new RegExp(`^${where}up to date, \\d+/s, \\d+ acknowledged$`));

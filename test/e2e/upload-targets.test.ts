@@ -113,7 +113,8 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
       await using far = await Site.open();
       const args = ["--targets=mirror", `--save-state=${state}`];
       addPart(directory, 0);
-      let sender = startUpload([near, far], directory, ...args);
+      await using started = new AsyncDisposableStack();
+      let sender = started.use(startUpload([near, far], directory, ...args));
       await until(() => near.count === PART && far.count === PART, PATIENCE_MS);
 
       await far.stop();
@@ -129,7 +130,7 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
       // Each has a position of its own, which lasts.
       await sender.kill();
       addPart(directory, 3);
-      sender = startUpload([far, near], directory, ...args);
+      sender = started.use(startUpload([far, near], directory, ...args));
       await until(() => far.count === 4 * PART, PATIENCE_MS);
       await near.start();
       addPart(directory, 4);

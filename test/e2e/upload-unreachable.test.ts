@@ -306,7 +306,9 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       const isReceiverAtFault = identity === "web1" && authority === "ca";
       const instead = await open?.();
       port = instead?.port ?? port;
-      let receiver = isReceiverAtFault || instead !== undefined ? undefined : await start();
+      await using started = new AsyncDisposableStack();
+      const isHere = !isReceiverAtFault && instead === undefined;
+      let receiver = isHere ? started.use(await start()) : undefined;
       await using sender = startUpload(`https://127.0.0.1:${port}`, [], {
         ...files,
         directory: few,
@@ -323,7 +325,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       copy("web1.key", "key");
       copy("web1.pem", "cert");
       copy("ca.pem", "ca");
-      receiver ??= await start();
+      receiver ??= started.use(await start());
       await sender.logged(`Uploading to "https://127.0.0.1:${port}/upload" works again`);
       await until(() => countEntries(journalFiles(output)) === FEW_ENTRIES, 20_000);
       await expectQuickEnd(sender, "there is nothing to do");

@@ -69,8 +69,11 @@ describe("loadTlsMaterial() takes", () => {
     expect(load({ cert: "chain.pem" }).context.cert.match(/BEGIN/g)).toHaveLength(2);
   });
   test("no authority and no lists when all are trusted", () => {
-    const { context } = load({ authority: "all", crl: ["ca.crl.pem"] });
+    const { context, warnings } = load({ authority: "all", crl: ["ca.crl.pem"] });
     expect(context).not.toHaveProperty("ca");
+    expect(warnings).toEqual([
+      "Revocation lists are not looked at: --trust=all takes every client",
+    ]);
   });
   test("revocation lists in PEM, in DER, several, and several in a file", () => {
     for (const crl of [["ca.crl.pem"], ["ca.crl.der"]]) {

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:tls";
 import { parseRevocationList } from "../../src/bytes/revocation-list.ts";
 import type { Front } from "../../src/serve/front.ts";
 import { RevocationCheck } from "../../src/serve/revocation.ts";
@@ -225,5 +227,43 @@ describe("agent serve, with clients of an authority below the trusted one", () =
     const url = `https://127.0.0.1:${portOf(front.addresses.https[0])}/upload`;
     const data = ["-H", JOURNAL_TYPE, "--data-binary", `@${pki.path("entry")}`];
     expect((await curl(...pki.curlArgs("chain"), ...data, url)).status).toBe(status);
+  });
+
+  test("closes the connections of an authority's hosts when that is revoked", async () => {
+    writeFileSync(pki.path("live.crl"), readFileSync(pki.path("ca.crl.pem")));
+    const certificates = {
+      keyFile: pki.path("server.key"),
+      certificateFile: pki.path("server.pem"),
+      trust: {
+        authority: pki.path("ca.pem"),
+        crlFiles: [pki.path("live.crl"), pki.path("below.crl.pem")],
+        allowSubject: [],
+      },
+    };
+    const setup = { https: ["127.0.0.1:0"], options: { certificates } };
+    front = await startTestFront(new BodyRecorder(), setup);
+    const files = ["below-host.pem", "below.pem"].map((file) => readFileSync(pki.path(file)));
+    const socket = connect({
+      port: portOf(front.addresses.https[0]),
+      host: "127.0.0.1",
+      ca: readFileSync(pki.path("ca.pem")),
+      cert: Buffer.concat(files),
+      key: readFileSync(pki.path("below-host.key")),
+    });
+    socket.resume();
+    await once(socket, "secureConnect");
+    // The server has let it in.
+    socket.write(
+      `POST /upload HTTP/1.1\r\nHost: x\r\n${JOURNAL_TYPE}\r\nContent-Length: 0\r\n\r\n`,
+    );
+    const [answer] = await once(socket, "data");
+    expect(String(answer)).toStartWith("HTTP/1.1 202");
+    const end = once(socket, "end");
+    pki.revoke("below");
+    pki.writeCrl();
+    writeFileSync(pki.path("live.crl"), readFileSync(pki.path("ca.crl.pem")));
+    expect(front.reloadCertificates()).toBe(true);
+    await end;
+    socket.destroy();
   });
 });

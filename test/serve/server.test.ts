@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ExitStatus } from "../../src/errors.ts";
 import { FileState } from "../../src/journal/format.ts";
@@ -18,6 +18,8 @@ let log: CapturedLog;
 let stop: AbortController;
 let sent: string[][];
 let isHealthy: (() => boolean) | undefined;
+/** What a terminal is told. */
+let progress: (string | number[])[];
 
 beforeEach(() => {
   dir = new TempDir();
@@ -27,6 +29,7 @@ beforeEach(() => {
   stop = new AbortController();
   sent = [];
   isHealthy = undefined;
+  progress = [];
 });
 afterEach(() => {
   log[Symbol.dispose]();
@@ -60,7 +63,10 @@ function run(settings: Partial<ServeSettings>): Promise<number> {
     },
     notify: { send: (...lines) => void sent.push(lines), close: () => Promise.resolve() },
     inherited: [],
-    progress: undefined,
+    progress: {
+      update: (bytesDone, stored) => void progress.push([bytesDone, stored]),
+      done: () => void progress.push("done"),
+    },
   });
 }
 
@@ -94,6 +100,12 @@ describe("serve() with files", () => {
     expect(await run({ files: [good, good] })).toBe(0);
     expect(log.lines.at(-1)).toBe("info: Finished stored=300 duplicates=300 refused=0");
     expect(foundFiles(output).map(({ seqnums }) => seqnums.length)).toEqual([300]);
+  });
+
+  test("tells a terminal at the end all that was stored, though it took no time", async () => {
+    const file = exportFile("file", entries(0, 1));
+    expect(await run({ files: [file] })).toBe(0);
+    expect(progress.slice(-2)).toEqual([[statSync(file).size, 1], "done"]);
   });
 
   test.each([

@@ -9,6 +9,8 @@ const LIST_BOOT_ID = "6c7c6013a26343b29e964691ff25d04c";
 const LIST_START_USEC = 1_700_000_000_000_000;
 
 export class ListSource implements EntrySource {
+  /** Every other time, if it is to. */
+  isPausing = false;
   readonly losses: SourceLosses = { vacuumed: 0, damaged: new Map() };
   isClosed = false;
   /** Calls of `wait`. */
@@ -17,12 +19,17 @@ export class ListSource implements EntrySource {
   readonly #entry: JournalEntry = newJournalEntry(this.#cache);
   readonly #messages: string[];
   readonly #follow: boolean;
+  readonly #pauses: boolean;
   #next = 0;
   #wake: (() => void) | undefined;
 
   /** @param messages of the entries, numbered from 1 */
-  constructor(messages: readonly string[], options: { follow?: boolean; start?: number } = {}) {
+  constructor(
+    messages: readonly string[],
+    options: { follow?: boolean; start?: number; pauses?: boolean } = {},
+  ) {
     this.#messages = [...messages];
+    this.#pauses = options.pauses ?? false;
     this.#follow = options.follow ?? false;
     this.#next = options.start ?? 0;
     this.#entry.seqnumId.set(parseId128(LIST_SEQNUM_ID) ?? []);
@@ -35,6 +42,8 @@ export class ListSource implements EntrySource {
   }
 
   next(): JournalEntry | undefined {
+    this.isPausing = this.#pauses && !this.isPausing;
+    if (this.isPausing) return undefined;
     const message = this.#messages[this.#next];
     if (message === undefined) return undefined;
     const entry = this.#entry;

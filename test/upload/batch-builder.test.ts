@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { systemClock } from "../../src/platform/clock.ts";
 import { BatchBuilder, type BatchPlan } from "../../src/upload/batch-builder.ts";
 import { ListSource, listCursor, messages } from "../support/list-source.ts";
@@ -80,6 +80,26 @@ describe("BatchBuilder", () => {
     const last = builder.next();
     stop.abort();
     expect(await last).toBeUndefined();
+  });
+
+  test("goes on at once with a source that pauses", async () => {
+    const startMs = performance.now();
+    const batch = await makeBuilder(new ListSource(messages(100), { pauses: true })).next();
+    expect(batch?.body.entryCount).toBe(100);
+    expect(performance.now() - startMs).toBeLessThan(500);
+  });
+
+  test("is not late when the clock of the machine is set back", async () => {
+    const source = new ListSource(["first"], { follow: true });
+    const builder = makeBuilder(source, { delayMs: 200, isIdle: () => false });
+    const startMs = performance.now();
+    const waiting = builder.next();
+    const setBack = spyOn(Date, "now").mockImplementation(() => 0);
+    const guard = setTimeout(() => setBack.mockRestore(), 2_000);
+    expect((await waiting)?.body.entryCount).toBe(1);
+    clearTimeout(guard);
+    setBack.mockRestore();
+    expect(performance.now() - startMs).toBeLessThan(1000);
   });
 
   test("lets timers run while it reads without end", async () => {

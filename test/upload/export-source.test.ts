@@ -120,7 +120,18 @@ describe("ExportSource", () => {
     expect(source.losses.damaged).toEqual(new Map(refused));
     expect(log.lines).toEqual([
       `warn: Entries of "${path}" that no journal can hold are left out: no-realtime=1 bad-name=2 truncated=1`,
+      `error: Cannot send all of "${path}": it ends inside an entry, 4 bytes are lost`,
     ]);
+    expect(source.failure?.code).toBe("E_EXPORT_SYNTAX");
+  });
+
+  test("tells of a file without entries, unless it is empty", async () => {
+    using log = new CapturedLog();
+    const text = write("Title = 1\n\n".repeat(3));
+    const source = sourceOf(write(samples(0, 1)), write(""), text);
+    expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([1]);
+    expect(log.lines.at(-1)).toBe(`error: Cannot send "${text}": it has no entries`);
+    expect(source.failure?.code).toBe("E_EXPORT_SYNTAX");
   });
 
   test("tells of files that cannot be read, and reads the others", async () => {
@@ -155,6 +166,15 @@ describe("ExportSource", () => {
     const start = { sinceUsec: REALTIME_USEC + 2000, untilUsec: REALTIME_USEC + 5000 };
     const source = new ExportSource({ files: [write(samples(0, 9))], selection, start });
     expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([3, 5]);
+  });
+
+  test("passes over entries that are not wanted by steps: others get their turn", async () => {
+    const selection = openSelection({ ...NO_SELECTION, matches: [["A=1"]] }, NO_TRANSFORM);
+    const path = write(samples(0, 5000), sampleEntry(5000, { fields: ["A=1"] }));
+    const source = new ExportSource({ files: [path], selection, start: NO_START });
+    const isFound = source.next() !== undefined;
+    expect([isFound, source.isPausing, source.isEnded]).toEqual([false, true, false]);
+    expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([5001]);
   });
 
   test("estimates what is left from the bytes", () => {

@@ -113,8 +113,8 @@ describe("openSelection()", () => {
     expect(selected(path, { excludeMatches: [["A=2"]] })).toEqual([2]);
   });
 
-  test("looks for an expression in the first 16 KiB of a message", () => {
-    const filler = "x".repeat(16_000);
+  test("looks for an expression in the first 64 KiB of a message", () => {
+    const filler = "x".repeat(64_000);
     const path = fileOf([`MESSAGE=${filler} near`], [`MESSAGE=${filler}${filler} far`]);
     expect(selected(path, { grep: ["near|far"] })).toEqual([1]);
   });

@@ -157,6 +157,44 @@ describe("a receiver that announces what it does not take", () => {
   });
 });
 
+describe("when another program takes a receiver's place,", () => {
+  /** From the third request on: `decide` is asked, and announced is something else. */
+  function replaced(decide: Decide, announced: Record<string, string> = {}): MemoryReceiver {
+    const receiver: MemoryReceiver = new MemoryReceiver((found, request) => {
+      if (receiver.requests.length < 3) return undefined;
+      receiver.headers.clear();
+      for (const [name, value] of Object.entries(announced)) receiver.headers.set(name, value);
+      return decide(found, request);
+    }, OURS);
+    return receiver;
+  }
+  const isPlain = ({ contentType, contentEncoding }: UploadRequest): boolean =>
+    !contentType.includes("batch") && contentEncoding === undefined;
+
+  test("one that takes everything and understands nothing, what it took is sent again", async () => {
+    using captured = new CapturedLog();
+    const receiver = replaced((_, request) => (isPlain(request) ? undefined : answer(202)));
+    using rig = await run(receiver, { compression: [ZSTD] });
+    expect(rig.quarantine.count).toBe(0);
+    expect(captured.lines.join("\n")).not.toContain("undefined");
+  });
+
+  test.each([{}, { "accept-encoding": "zstd" }] as const)(
+    "one that cuts batches and announces %p, it is not taken for one that decodes like ours",
+    async (announced) => {
+      let isProbed = false;
+      // As systemd-journal-remote: it decodes nothing, or nothing but one frame.
+      const receiver = replaced((found, request) => {
+        if (request.contentType.includes("batch")) return cut();
+        isProbed ||= found.length === 0;
+        return isPlain(request) || isProbed ? undefined : answer(202, "", announced);
+      }, announced);
+      using rig = await run(receiver, { compression: [ZSTD] });
+      expect(rig.quarantine.count).toBe(0);
+    },
+  );
+});
+
 test("cuts of the network are not taken for a refusal of the batch format", async () => {
   using captured = new CapturedLog();
   let cuts = 12;

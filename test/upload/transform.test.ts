@@ -192,6 +192,7 @@ test("transformEntries() leaves all else to the source", async () => {
   const source: EntrySource = {
     next: () => undefined,
     isEnded: true,
+    isPausing: true,
     wait: async () => void calls.push("wait"),
     position: () => position,
     losses: { vacuumed: 3, damaged: new Map([["x", 1]]) },
@@ -204,5 +205,6 @@ test("transformEntries() leaves all else to the source", async () => {
   wrapped.close();
   expect(calls).toEqual(["wait", "close"]);
   expect([wrapped.position(), wrapped.backlog(), wrapped.isEnded]).toEqual([position, 5, true]);
+  expect(wrapped.isPausing).toBe(true);
   expect(wrapped.losses).toEqual(source.losses);
 });

@@ -9,6 +9,7 @@ import { CapturedLog } from "../support/captured-log.ts";
 import { FakeReceiver, type ReceivedRequest } from "../support/fake-receiver.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
 import { freePort } from "../support/receiver-process.ts";
+import { UNCHANGED } from "../support/source-settings.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { uploadSettings } from "../support/upload-settings.ts";
@@ -145,6 +146,36 @@ describe.skipIf(!hasSystemd())("runUpload() (needs systemd)", () => {
     const retry = { attemptsMax: 1, durationUsecMax: Infinity };
     expect(await start({ urls, retry }).status).toBe(69);
     expect(await start({ urls, exitOnFailure: true, follow: true }).status).toBe(1);
+  });
+
+  test("sends what can be read of files, and ends with the status of what cannot", async () => {
+    using captured = new CapturedLog();
+    const [first, second] = sampleExport(2).split(/(?<=\n\n)/);
+    const good = work.write("good.export", `${first}${second}`);
+    const compressed = work.write("compressed.export", Bun.gzipSync(Buffer.from(`${first}`)));
+    const missing = join(work.path, "missing.export");
+    // Its first read fails.
+    const broken = "/proc/self/mem";
+    const { places } = uploadSettings(journals);
+    const cut = work.write("cut.export", "__REALTIME_TIMESTAMP=1");
+    for (const [bad, status] of [
+      [cut, 65],
+      [missing, 74],
+      [broken, 74],
+      [compressed, 65],
+    ] as const) {
+      using receiver = await FakeReceiver.open();
+      const settings = {
+        urls: [receiver.url],
+        places: { ...places, directory: undefined, exportFiles: [good, bad, good] },
+        transform: { ...UNCHANGED, addFields: [{ name: "SITE", value: "north" }] },
+      };
+      expect(await start(settings).status).toBe(status);
+      expect(messageNumbers(receiver)).toEqual([0, 1, 0, 1]);
+      expect(captured.lines.at(-2)).toStartWith("error: Cannot ");
+      expect(captured.lines.at(-1)).toContain("acknowledged=4");
+      expect(await start({ ...settings, exitOnFailure: true }).status).toBe(1);
+    }
   });
 
   test("mirrors to each receiver by itself, and remembers where each one is", async () => {

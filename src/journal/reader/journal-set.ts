@@ -53,6 +53,8 @@ export interface JournalSetOptions {
 export class JournalSet {
   /** Entries that were deleted before they were read, at most. */
   vacuumed = 0;
+  /** The last `next()` ended early: there may be an entry behind those that it passed over. */
+  isPausing = false;
   readonly #options: JournalSetOptions;
   readonly #entry: JournalEntry;
   readonly #blocks = new BlockCache();
@@ -121,11 +123,15 @@ export class JournalSet {
     }
   }
 
-  /** The next entry, valid until the next call; undefined when there is none at the moment. */
-  next(): JournalEntry | undefined {
+  /**
+   * The next entry, valid until the next call; undefined when there is none at the moment, or none was found among so
+   * many that are not wanted: then `isPausing`.
+   */
+  next(passedMax = Number.POSITIVE_INFINITY): JournalEntry | undefined {
     const { selection } = this.#options;
     const entry = this.#entry;
-    for (;;) {
+    this.isPausing = false;
+    for (let passed = 0; passed < passedMax; passed++) {
       const file = this.#merge.next();
       if (file === undefined) return undefined;
       const isInWindow = this.#isInWindow(file);
@@ -135,6 +141,8 @@ export class JournalSet {
       this.#last.note(file);
       return entry;
     }
+    this.isPausing = true;
+    return undefined;
   }
 
   /** Of the last entry that was returned; undefined before. */

@@ -15,8 +15,12 @@ export type ResponseEvent =
 
 const HEAD_SIZE_MAX = 64 * 1024;
 const CHUNK_LINE_SIZE_MAX = 4096;
-/** Of a body. */
+/** Kept of a body. */
 const TEXT_SIZE_MAX = 4096;
+/** Of a body with the lines between its chunks. One that is longer is cut here: nobody waits for its end for ever. */
+const BODY_SIZE_MAX = 1024 * 1024;
+/** Answers that another one follows (100, 102, 103), before one that counts. */
+const INTERIM_COUNT_MAX = 100;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: .*)?$/;
 const LF = 10;
 const CR = 13;
@@ -46,6 +50,8 @@ export class ResponseParser {
   #headers = new Map<string, string>();
   #text: Uint8Array[] = [];
   #textSize = 0;
+  #bodySize = 0;
+  #interimCount = 0;
 
   /** Nothing of an answer has arrived yet. */
   get isBetweenAnswers(): boolean {
@@ -68,13 +74,17 @@ export class ResponseParser {
   end(): ResponseEvent | undefined {
     const hasHead = this.#state !== "status-line" && this.#state !== "header-line";
     if (!hasHead || this.#state === "ended") return undefined;
-    return { ...this.#completeAnswer(), isLast: true };
+    return this.#cutAnswer();
   }
 
   /** Returns how many bytes were taken. */
   #takeData(chunk: Uint8Array, index: number, events: ResponseEvent[]): number {
     const isRest = this.#state === "rest-data";
     const count = isRest ? chunk.length - index : Math.min(this.#remaining, chunk.length - index);
+    if (this.#isBodyTooLarge(count)) {
+      events.push(this.#cutAnswer());
+      return chunk.length - index;
+    }
     const kept = Math.min(count, TEXT_SIZE_MAX - this.#textSize);
     if (kept > 0) {
       this.#text.push(chunk.slice(index, index + kept));
@@ -88,6 +98,11 @@ export class ResponseParser {
     return count;
   }
 
+  #isBodyTooLarge(addedSize: number): boolean {
+    this.#bodySize += addedSize;
+    return this.#bodySize > BODY_SIZE_MAX;
+  }
+
   /** Returns how many bytes were taken. */
   #takeLine(chunk: Uint8Array, index: number, events: ResponseEvent[]): number {
     const lf = chunk.indexOf(LF, index);
@@ -96,6 +111,10 @@ export class ResponseParser {
     const isChunkLine = this.#state === "chunk-line" || this.#state === "chunk-data-end";
     if (this.#sectionSize > (isChunkLine ? CHUNK_LINE_SIZE_MAX : HEAD_SIZE_MAX)) {
       events.push(this.#malformed("its header is too large"));
+      return chunk.length - index;
+    }
+    if (isChunkLine && this.#isBodyTooLarge(end - index)) {
+      events.push(this.#cutAnswer());
       return chunk.length - index;
     }
     this.#partial += Buffer.from(chunk.buffer, chunk.byteOffset + index, end - index).toString(
@@ -152,6 +171,7 @@ export class ResponseParser {
     const status = this.#status;
     if (status === 101) return this.#malformed("it changes the protocol");
     if (status < 200) {
+      if (++this.#interimCount > INTERIM_COUNT_MAX) return this.#malformed("it never comes");
       this.#startOver();
       return undefined;
     }
@@ -191,9 +211,16 @@ export class ResponseParser {
       text: Buffer.concat(this.#text).toString("utf8"),
     };
     const isLast = this.#state === "rest-data" || !this.#keepsAlive();
+    this.#interimCount = 0;
     this.#startOver();
     if (isLast) this.#state = "ended";
     return { type: "answer", answer, isLast };
+  }
+
+  #cutAnswer(): ResponseEvent & { type: "answer" } {
+    const event = this.#completeAnswer();
+    this.#state = "ended";
+    return { ...event, isLast: true };
   }
 
   #keepsAlive(): boolean {
@@ -208,6 +235,7 @@ export class ResponseParser {
     this.#headers = new Map();
     this.#text = [];
     this.#textSize = 0;
+    this.#bodySize = 0;
   }
 
   #malformed(text: string): ResponseEvent {

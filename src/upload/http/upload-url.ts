@@ -96,6 +96,10 @@ export function splitUrl(text: string, use: UrlUse): UrlParts {
   const host = parseHost(givenHost);
   if (host === undefined) throw complain(`"${givenHost}" is no host name and no address`);
   const port = givenPort === undefined ? undefined : parsePort(givenPort);
+  // Of a password then, which belongs into no message.
+  if (Number.isNaN(port) && !authority.includes("@") && text.includes("@")) {
+    throw complain('"/", "?" and "#" in a user or password are written as %2F, %3F and %23');
+  }
   if (Number.isNaN(port)) throw complain(`its port is "${givenPort}", 1 to 65535 is needed`);
   return {
     isSecure: scheme === "https",
@@ -108,9 +112,9 @@ export function splitUrl(text: string, use: UrlUse): UrlParts {
   };
 }
 
-/** For messages: user information may hold a password. */
+/** For messages: user information may hold a password, and that what ends it if it is written wrongly. */
 export function withoutUser(url: string): string {
-  return url.replace(/^([^/?#]*:\/\/)?[^/?#]*@/, "$1");
+  return url.replace(/^([^/?#]*:\/\/)?.*@/s, "$1");
 }
 
 function parseHost(text: string): string | undefined {

@@ -154,6 +154,25 @@ describe("ResponseParser", () => {
     }
   });
 
+  test("waits for no end of what never ends", () => {
+    const feed = (start: string, piece: string): string[] => {
+      const parser = new ResponseParser();
+      parser.push(Buffer.from(start));
+      for (let i = 0; i < 10_000; i++) {
+        const events = answers(parser.push(Buffer.from(piece)));
+        if (events.length > 0) return events.map((event) => event.slice(0, 40));
+      }
+      return ["never"];
+    };
+    const x = "x".repeat(500);
+    expect(feed("", "HTTP/1.1 100 Continue\r\n\r\n")).toEqual(["malformed: it never comes"]);
+    const text = `200 "${"x".repeat(35)}`;
+    expect(feed("HTTP/1.1 200 OK\r\n\r\n", x)).toEqual([text]);
+    expect(feed("HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n", x)).toEqual([text]);
+    const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    expect(feed(chunked, `1;${x}\r\nx\r\n`)).toEqual([text]);
+  });
+
   test("survives 20,000 seeded mutations, and never holds more than it may", () => {
     const random = seededRandom(7);
     const bytes = Buffer.from(SEQUENCE, "latin1");

@@ -48,6 +48,19 @@ describe("parseUploadUrl() understands", () => {
   });
 });
 
+test("a password that is not written as it has to be is in no message", () => {
+  for (const password of ["s3c/ret", "s3c?ret", "s3c#ret", "s3c@ret:x", "s3c ret"]) {
+    let message = "";
+    try {
+      parseUploadUrl(`https://user:${password}@h.example:0`);
+    } catch (error) {
+      message = String(error);
+    }
+    expect(message).toContain('Cannot upload to "https://h.example:0"');
+    expect(message).not.toMatch(/s3c|ret/);
+  }
+});
+
 describe("parseUploadUrl() refuses", () => {
   test.each<[given: string, message: string]>([
     ["", 'Cannot upload to "": there is no host in it'],
