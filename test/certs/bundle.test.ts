@@ -73,8 +73,9 @@ describe("makeBundles()", () => {
     for (const text of [`${command}${list}`, `${list}${command}`, inside]) {
       ca.dir.write("ca/crl.pem", text);
       await bundle(ca, "web1");
-      expect(ca.text("runme-on-web1.sh")).not.toContain("touch");
-      expect(ca.text("web1.bundle")).not.toContain("touch");
+      // Inside of the armour it is Base64 like the rest, which may hold the letters.
+      expect(ca.text("runme-on-web1.sh")).not.toContain("touch /tmp");
+      expect(ca.text("web1.bundle")).not.toContain("touch /tmp");
     }
   });
 

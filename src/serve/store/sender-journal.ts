@@ -34,6 +34,8 @@ export class SenderJournal implements SeriesOwner {
   lastUsedMs = 0;
   /** Has entries that wait to be published. */
   isWaiting = false;
+  /** When everything was published last. */
+  publishedMs = 0;
   /** How often entries that were added may not have reached the disk, and why they did not the last time. */
   losses = 0;
   lossCode: "E_NO_SPACE" | "E_IO" = "E_IO";
@@ -74,6 +76,7 @@ export class SenderJournal implements SeriesOwner {
 
   /** Makes what was appended visible to readers of the files. @throws AgentError E_NO_SPACE, E_IO */
   publish(): void {
+    this.publishedMs = performance.now();
     for (const series of this.#series.values()) series.settle();
     for (const lane of this.#lanes()) lane.publish();
   }
@@ -83,6 +86,7 @@ export class SenderJournal implements SeriesOwner {
    * @throws AgentError E_NO_SPACE, E_IO of the first file that could not be synced, after trying all
    */
   async sync(): Promise<void> {
+    this.publishedMs = performance.now();
     for (const series of this.#series.values()) series.settle();
     const running = [
       ...Array.from(this.#retiring.keys(), (writer) => this.#syncRetiring(writer)),

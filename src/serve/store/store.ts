@@ -151,7 +151,7 @@ export class Store implements SinkOpener, SinkOwner {
     journal.isWaiting = true;
     this.#open.add(journal);
     this.#unpublished.add(journal);
-    this.#publishTimer ??= setTimeout(() => this.#publishAll(), PUBLISH_INTERVAL_MS);
+    this.#planPublish();
   }
 
   failed(error: unknown): void {
@@ -226,6 +226,9 @@ export class Store implements SinkOpener, SinkOwner {
     this.#publishTimer = undefined;
     const now = performance.now();
     for (const journal of this.#unpublished) {
+      // Requests that end publish, too: the same pages need not be written again so soon.
+      if (now - journal.publishedMs < PUBLISH_INTERVAL_MS) continue;
+      this.#unpublished.delete(journal);
       journal.isWaiting = false;
       journal.lastUsedMs = now;
       this.#unsynced.add(journal);
@@ -236,7 +239,11 @@ export class Store implements SinkOpener, SinkOwner {
         this.#complain("store-publish", error);
       }
     }
-    this.#unpublished.clear();
+    if (this.#unpublished.size > 0) this.#planPublish();
+  }
+
+  #planPublish(): void {
+    this.#publishTimer ??= setTimeout(() => this.#publishAll(), PUBLISH_INTERVAL_MS);
   }
 
   #syncAll(): void {
