@@ -148,6 +148,7 @@ export class Pipeline {
       signal.removeEventListener("abort", stop);
       clearTimeout(closing);
       this.#stop.abort();
+      this.#notify();
       this.#route.close();
       await state.flush();
       await building;

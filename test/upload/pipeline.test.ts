@@ -104,6 +104,16 @@ describe("a pipeline that ends", () => {
   });
 });
 
+test("a pipeline that gives up ends though a batch waits behind the one that failed", async () => {
+  const receiver = new MemoryReceiver(() => failure("connect", "refused"));
+  using rig = new PipelineRig({
+    source: new ListSource(messages(5000)),
+    clients: [receiver],
+    retry: { attemptsMax: 3 },
+  });
+  expect(await rig.pipeline.run()).toBe("gave-up");
+}, 5_000);
+
 test("a pipeline sends no faster than it may", async () => {
   for (const rateLimit of [
     { bytesPerSec: 0, entriesPerSec: 100 },
