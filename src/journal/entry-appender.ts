@@ -116,8 +116,6 @@ export class EntryAppender {
     const end = numbersStart + fieldCount;
     let { words } = index;
     let count = 0;
-    let xorLow = 0;
-    let xorHigh = 0;
     for (let i = numbersStart; i < end; i++) {
       const number = numbers[i]!;
       let record = known[number]!;
@@ -126,13 +124,24 @@ export class EntryAppender {
         known[number] = record;
         words = index.words;
       }
-      xorLow ^= words[record + RECORD.hashLow]!;
-      xorHigh ^= words[record + RECORD.hashHigh]!;
       count = insertItem(offsets, records, count, words[record + RECORD.offset]! >>> 0, record);
     }
-    scratchXor.low = entry.hasXorHash ? entry.xorHashLow : xorLow;
-    scratchXor.high = entry.hasXorHash ? entry.xorHashHigh : xorHigh;
+    scratchXor.low = entry.xorHashLow;
+    scratchXor.high = entry.xorHashHigh;
+    if (!entry.hasXorHash) this.#xorNumbered(entry, known);
     return count;
+  }
+
+  /** As systemd does, over all fields, repeated ones too. */
+  #xorNumbered({ numbers, numbersStart, fieldCount }: Entry, known: Int32Array): void {
+    const { words } = this.#data.index;
+    scratchXor.low = 0;
+    scratchXor.high = 0;
+    for (let i = numbersStart; i < numbersStart + fieldCount; i++) {
+      const record = known[numbers[i]!]!;
+      scratchXor.low ^= words[record + RECORD.hashLow]!;
+      scratchXor.high ^= words[record + RECORD.hashHigh]!;
+    }
   }
 
   #findNumbered({ view, starts, ends, nameLengths }: FieldDictionary, number: number): number {

@@ -7,7 +7,7 @@
 
 export const PAGE_SIZE = 4096;
 export const PAGE_SHIFT = 12;
-const PAGE_CACHE_BYTES_DEFAULT = 28 * 1024 * 1024;
+const PAGE_CACHE_BYTES_DEFAULT = 20 * 1024 * 1024;
 
 /** What the cache needs of a file whose pages it holds. */
 export interface PageOwner {

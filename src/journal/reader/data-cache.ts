@@ -116,22 +116,43 @@ export class DataCache {
    */
   recordOf(file: JournalFile, offset: number, guess: number): number {
     const key = file.id * KEYS_PER_FILE + offset / 8;
-    if (this.#keyOf[guess] === key && guess < this.recordCount) return guess;
     const keyOf = this.#keyOf;
+    if (keyOf[guess] === key && guess < this.recordCount) return guess;
+    // Files grow at their end: what lies behind all that was asked for so far cannot be known.
+    if (offset > file.dataSeen) {
+      file.dataSeen = offset;
+      const record = this.#readNew(file, offset);
+      // What no other entry has is not asked for again.
+      if (record === NO_RECORD || file.dataEntries === 1) return record;
+      this.#slots[this.#slotOf(file, offset, key)] = record;
+      keyOf[record] = key;
+      return record;
+    }
+    const slot = this.#slotOf(file, offset, key);
+    const known = this.#slots[slot]!;
+    if (known !== NO_RECORD) return known;
+    const record = this.#readNew(file, offset);
+    if (record === NO_RECORD) return record;
+    this.#slots[slot] = record;
+    keyOf[record] = key;
+    return record;
+  }
+
+  /** The slot of the object's record, or the empty one where it is to be put. */
+  #slotOf(file: JournalFile, offset: number, key: number): number {
     const slots = this.#slots;
+    const keyOf = this.#keyOf;
     const hash = (Math.imul(offset >>> 3, 0x9e3779b1) ^ Math.imul(file.id, 0x85ebca6b)) >>> 8;
     let slot = hash & (SLOTS - 1);
     for (; ; slot = (slot + 1) & (SLOTS - 1)) {
       const record = slots[slot]!;
-      if (record === NO_RECORD) break;
-      if (keyOf[record] === key) return record;
+      if (record === NO_RECORD || keyOf[record] === key) return slot;
     }
+  }
+
+  #readNew(file: JournalFile, offset: number): number {
     if (!this.#read(file, offset)) return NO_RECORD;
-    const record = this.add(file.payload, file.payloadStart, file.payloadEnd);
-    if (record === NO_RECORD) return record;
-    slots[slot] = record;
-    keyOf[record] = key;
-    return record;
+    return this.add(file.payload, file.payloadStart, file.payloadEnd);
   }
 
   /** A record of its own for `NAME=value` in bytes[start .. end); NO_RECORD when the name is not valid. */

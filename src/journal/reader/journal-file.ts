@@ -63,6 +63,10 @@ export class JournalFile {
 
   /** What the last readData() found is `payload[payloadStart .. payloadEnd)`. */
   payload: Buffer;
+  /** How many entries have it, as its DATA object says. */
+  dataEntries = 0;
+  /** The last DATA object of the file that a DataCache was asked for. */
+  dataSeen = 0;
   payloadStart = 0;
   payloadEnd = 0;
 
@@ -203,12 +207,15 @@ export class JournalFile {
     const start = offset + this.#dataPayload;
     if (size <= BLOCK_OBJECT_MAX) {
       const at = this.#locate(offset, size);
+      this.dataEntries = this.blocks.view.getUint32(at + DATA.entries, true);
       this.#setPayload(this.blocks.bytes, at + this.#dataPayload, payloadSize);
       const flags = this.blocks.bytes[at + OBJECT.flags]! & OBJECT_FLAGS_COMPRESSION;
       if (flags !== 0) this.#unpack(offset, flags);
       return;
     }
-    const flags = this.blocks.bytes[this.#locate(offset, this.#dataPayload) + OBJECT.flags]!;
+    const at = this.#locate(offset, this.#dataPayload);
+    this.dataEntries = this.blocks.view.getUint32(at + DATA.entries, true);
+    const flags = this.blocks.bytes[at + OBJECT.flags]!;
     this.#setPayload(this.#readLarge(start, payloadSize), 0, payloadSize);
     if ((flags & OBJECT_FLAGS_COMPRESSION) !== 0) {
       this.#unpack(offset, flags & OBJECT_FLAGS_COMPRESSION);
