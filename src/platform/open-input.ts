@@ -4,6 +4,7 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { AgentError, reasonOf } from "../errors.ts";
 
 export const STDIN_FD = 0;
+const RELEASE_INTERVAL_MS = 20;
 
 /** An open descriptor. */
 export interface Input {
@@ -37,13 +38,19 @@ export async function openInput(path: string, signal: AbortSignal): Promise<Inpu
 async function openPath(path: string, signal: AbortSignal): Promise<FileHandle> {
   if (!(await stat(path)).isFIFO()) return open(path, "r");
   const opening = open(path, "r");
-  const release = (): void => releaseFifoReader(path);
+  let timer: ReturnType<typeof setInterval> | undefined;
+  const release = (): void => {
+    // Again and again: the thread that opens it may not have come to its wait yet.
+    timer = setInterval(() => releaseFifoReader(path), RELEASE_INTERVAL_MS);
+    releaseFifoReader(path);
+  };
   signal.addEventListener("abort", release, { once: true });
   if (signal.aborted) release();
   try {
     return await opening;
   } finally {
     signal.removeEventListener("abort", release);
+    clearInterval(timer);
   }
 }
 

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -21,6 +21,7 @@ describe("a change", () => {
     dir.write("a.pem", "old a");
     dir.write("gone", "x");
   });
+  afterEach(() => dir[Symbol.dispose]());
 
   const text = (name: string): string => readFileSync(join(dir.path, name), "utf8");
   const files = (): string[] => readdirSync(dir.path).sort();

@@ -84,7 +84,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
         join(newDirectory(), "state"),
       ];
       const url = `https://127.0.0.1:${port}`;
-      const slow = ["--batch-size=32K", "--rate-limit-bytes=200K", "--follow=no"];
+      const slow = ["--batch-size=32K", "--rate-limit-bytes=60K", "--follow=no"];
       let receiver = await startReceiver(output, port);
       let sender = startUpload(url, journals, state, ...slow);
       let kills = 0;
