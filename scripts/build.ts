@@ -1,11 +1,24 @@
 /**
- * Builds the executable: `bun scripts/build.ts [--all] [--outdir=DIR]`.
- * Alone, for this machine as dist/agent; with --all, for every platform as dist/agent-PLATFORM
- * beside SHA256SUMS. Bun fetches the runtimes of other platforms through the npm registry.
+ * Builds the executable: `bun scripts/build.ts [--all] [--outdir=DIR]`, for this machine as dist/agent.
+ * With --all, for every platform, as what is to be published and install.sh fetches:
+ *
+ *     dist/release/install.sh              whose AGENT_BASE_URL is by default that of this build
+ *     dist/release/latest                  VERSION
+ *     dist/release/vVERSION/SHA256SUMS
+ *     dist/release/vVERSION/agent-PLATFORM
+ *
+ * Bun fetches the runtimes of other platforms through the npm registry.
  */
 import { createHash } from "node:crypto";
-import { createReadStream, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import {
+  createReadStream,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import packageJson from "../package.json" with { type: "json" };
 
@@ -19,18 +32,46 @@ const { values } = parseArgs({
   },
 });
 const outdir = resolve(values.outdir);
-mkdirSync(outdir, { recursive: true });
 const built = values.all
-  ? PLATFORMS.map((platform) => build(`agent-${platform}`, [`--target=bun-${platform}`]))
-  : [build("agent", [])];
-if (values.all) await writeChecksums(built);
+  ? await buildRelease(join(outdir, "release"))
+  : [build(join(outdir, "agent"), [])];
 for (const path of built) {
   console.log(`${path}  ${Math.round(statSync(path).size / 1024 ** 2)} MiB`);
 }
 
-/** @returns the path of the executable. */
-function build(name: string, platform: readonly string[]): string {
-  const path = join(outdir, name);
+/** @returns the paths of the executables. */
+async function buildRelease(dir: string): Promise<string[]> {
+  const { AGENT_BASE_URL = "" } = Bun.env;
+  const installer = readInstaller(AGENT_BASE_URL);
+  rmSync(dir, { recursive: true, force: true });
+  const paths = PLATFORMS.map((platform) =>
+    build(join(dir, `v${packageJson.version}`, `agent-${platform}`), [`--target=bun-${platform}`]),
+  );
+  await writeChecksums(paths);
+  writeFileSync(join(dir, "install.sh"), installer, { mode: 0o755 });
+  writeFileSync(join(dir, "latest"), `${packageJson.version}\n`);
+  return paths;
+}
+
+/** @param baseUrl where it fetches releases unless told otherwise, or "". */
+function readInstaller(baseUrl: string): string {
+  // It becomes a word of the shell.
+  if (!/^(https?:\/\/[\w.:[\]/~%+-]+)?$/.test(baseUrl)) {
+    throw new Error(`Cannot build: AGENT_BASE_URL is "${baseUrl}", need an http or https URL`);
+  }
+  const [before, after, ...more] = readFileSync(join(ROOT, "install.sh"), "utf8").split(
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's
+    "${AGENT_BASE_URL:-}",
+  );
+  if (after === undefined || more.length > 0) {
+    throw new Error("Cannot build: install.sh does not have its AGENT_BASE_URL");
+  }
+  return `${before}\${AGENT_BASE_URL:-${baseUrl}}${after}`;
+}
+
+/** @returns the path. */
+function build(path: string, platform: readonly string[]): string {
+  mkdirSync(dirname(path), { recursive: true });
   runBun([
     "build",
     join(ROOT, "src/main.ts"),
@@ -49,7 +90,7 @@ function build(name: string, platform: readonly string[]): string {
     ...platform,
   ]);
   // The executable has them inside.
-  for (const map of [`${path}.map`, join(outdir, "store-worker.js.map")])
+  for (const map of [`${path}.map`, join(dirname(path), "store-worker.js.map")])
     rmSync(map, { force: true });
   return path;
 }
@@ -71,7 +112,7 @@ function readCommit(): string {
   return git("status", "--porcelain") === "" ? commit : `${commit}+`;
 }
 
-/** As sha256sum(1) checks it. */
+/** As sha256sum(1) checks it, beside them. */
 async function writeChecksums(paths: readonly string[]): Promise<void> {
   const lines: string[] = [];
   for (const path of paths) {
@@ -79,5 +120,5 @@ async function writeChecksums(paths: readonly string[]): Promise<void> {
     for await (const chunk of createReadStream(path)) hash.update(chunk);
     lines.push(`${hash.digest("hex")}  ${basename(path)}\n`);
   }
-  writeFileSync(join(outdir, "SHA256SUMS"), lines.join(""));
+  writeFileSync(join(dirname(paths[0] ?? ""), "SHA256SUMS"), lines.join(""));
 }

@@ -1,6 +1,10 @@
 /** Certificates that live for a day, made without any openssl: for the demo and for tests. */
-import "reflect-metadata"; // @peculiar/x509 does not load without it
-import * as x509 from "@peculiar/x509";
+import { createPublicKey } from "node:crypto";
+import { formatPrivateKey, generateKey } from "../src/certs/keys.ts";
+import { type AlternativeName, alternativeNames } from "../src/certs/names.ts";
+import { DAY_MS, type Validity } from "../src/certs/profiles.ts";
+import { randomSerial } from "../src/certs/serial.ts";
+import { createAuthority, createLeaf, type SigningKey } from "../src/certs/x509.ts";
 
 /** A certificate and its private key, PEM. */
 export interface Identity {
@@ -12,84 +16,41 @@ export interface IdentityOptions {
   /** The subject is this common name and nothing else. */
   commonName: string;
   usage: "server" | "client";
-  alternativeNames?: readonly x509.JsonGeneralName[];
+  /** Besides the common name. */
+  alternativeNames?: readonly AlternativeName[];
 }
 
-const DAY_MS = 86_400_000;
-const CURVE = { name: "ECDSA", namedCurve: "P-256" };
-const SIGNATURE = { name: "ECDSA", hash: "SHA-256" };
-
 export class ThrowawayAuthority {
-  /** Its own certificate, PEM. */
-  readonly certificate: string;
-  readonly #name: string;
-  readonly #keys: CryptoKeyPair;
+  readonly #signer: SigningKey;
 
-  private constructor(name: string, keys: CryptoKeyPair, certificate: string) {
-    this.#name = name;
-    this.#keys = keys;
-    this.certificate = certificate;
+  private constructor(signer: SigningKey) {
+    this.#signer = signer;
   }
 
   static async create(commonName: string): Promise<ThrowawayAuthority> {
-    const keys = await makeKeys();
-    const name = subject(commonName);
-    const { keyCertSign, cRLSign } = x509.KeyUsageFlags;
-    const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-      name,
-      keys,
-      ...validity(),
-      signingAlgorithm: SIGNATURE,
-      extensions: [
-        new x509.BasicConstraintsExtension(true, 0, true),
-        new x509.KeyUsagesExtension(keyCertSign | cRLSign, true),
-      ],
-    });
-    return new ThrowawayAuthority(name, keys, pemFile(certificate));
+    const key = await generateKey("p256");
+    const draft = { commonName, serial: randomSerial(), key, ...oneDay() };
+    return new ThrowawayAuthority({ certificate: await createAuthority(draft), key });
+  }
+
+  /** Its own certificate, PEM. */
+  get certificate(): string {
+    return this.#signer.certificate;
   }
 
   async issue(options: IdentityOptions): Promise<Identity> {
-    const { commonName, usage, alternativeNames = [] } = options;
-    const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
-    const keys = await makeKeys();
-    const certificate = await x509.X509CertificateGenerator.create({
-      subject: subject(commonName),
-      issuer: this.#name,
-      publicKey: keys.publicKey,
-      signingKey: this.#keys.privateKey,
-      ...validity(),
-      signingAlgorithm: SIGNATURE,
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.ExtendedKeyUsageExtension([usage === "server" ? serverAuth : clientAuth]),
-        ...(alternativeNames.length === 0
-          ? []
-          : [new x509.SubjectAlternativeNameExtension([...alternativeNames])]),
-      ],
-    });
-    return { certificate: pemFile(certificate), key: await keyFile(keys) };
+    const { commonName, usage: role, alternativeNames: further = [] } = options;
+    const key = await generateKey("p256");
+    const names = alternativeNames(commonName, further);
+    const publicKey = createPublicKey(key);
+    const draft = { commonName, names, role, serial: randomSerial(), publicKey, ...oneDay() };
+    const certificate = await createLeaf(draft, this.#signer);
+    return { certificate, key: await formatPrivateKey(key, undefined) };
   }
 }
 
-function makeKeys(): Promise<CryptoKeyPair> {
-  return crypto.subtle.generateKey(CURVE, true, ["sign", "verify"]);
-}
-
 /** From a minute ago, for clocks that differ a little. */
-function validity(): { notBefore: Date; notAfter: Date } {
+function oneDay(): Validity {
   const nowMs = Date.now();
-  return { notBefore: new Date(nowMs - 60_000), notAfter: new Date(nowMs + DAY_MS) };
-}
-
-function subject(commonName: string): string {
-  return new x509.Name([{ CN: [commonName] }]).toString();
-}
-
-function pemFile(certificate: x509.X509Certificate): string {
-  return `${certificate.toString("pem")}\n`;
-}
-
-async function keyFile(keys: CryptoKeyPair): Promise<string> {
-  const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return `${x509.PemConverter.encode(pkcs8, "PRIVATE KEY")}\n`;
+  return { notBeforeMs: nowMs - 60_000, notAfterMs: nowMs + DAY_MS };
 }

@@ -15,6 +15,7 @@ import { readCpuSeconds } from "../../test/support/process-usage.ts";
 import { Receiver } from "../../test/support/receiver.ts";
 import { run } from "../../test/support/run-agent.ts";
 import { TempDir } from "../../test/support/temp-dir.ts";
+import { median } from "./rig.ts";
 
 const PARTS = 10;
 const REVOKED_ALONE = 10;
@@ -178,8 +179,4 @@ async function handshake(port: number): Promise<number> {
   const ms = performance.now() - startMs;
   socket.destroy();
   return ms;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }

@@ -9,6 +9,8 @@ import { DataCache } from "../../src/journal/reader/data-cache.ts";
 import { loadEntry, newJournalEntry } from "../../src/journal/reader/journal-entry.ts";
 import { JournalFile } from "../../src/journal/reader/journal-file.ts";
 import { openSelection } from "../../src/upload/selection.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "../../test/support/neutral-settings.ts";
+import { median } from "./rig.ts";
 
 const ROUNDS = 5;
 const [directory = ".", ...units] = process.argv.slice(2);
@@ -19,23 +21,7 @@ const paths = readdirSync(directory)
 /** Entries that match, entries that were read for it, milliseconds. */
 function find(unit: string, indexed: boolean) {
   const start = performance.now();
-  const selection = openSelection(
-    {
-      units: [unit],
-      identifiers: [],
-      priorities: undefined,
-      facilities: [],
-      grep: [],
-      matches: [],
-      excludeUnits: [],
-      excludeIdentifiers: [],
-      excludeFacilities: [],
-      excludePriorities: [],
-      excludeGrep: [],
-      excludeMatches: [],
-    },
-    { dropFields: [], redactFields: [], addFields: [] },
-  );
+  const selection = openSelection({ ...NO_SELECTION, units: [unit] }, NO_TRANSFORM);
   const blocks = new BlockCache();
   const entry = newJournalEntry(new DataCache(selection.hooks));
   let matches = 0;
@@ -53,10 +39,6 @@ function find(unit: string, indexed: boolean) {
     file.close();
   }
   return { matches, read, ms: performance.now() - start };
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 const rounds = Array.from({ length: ROUNDS }, (_, i) => i);

@@ -10,7 +10,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { freePort } from "../../test/support/receiver-process.ts";
+import { freePort } from "../../test/support/ports.ts";
 import { ScaledStream } from "../../test/support/scaled-stream.ts";
 import { TempDir } from "../../test/support/temp-dir.ts";
 import { UploadClient } from "../../test/support/upload-client.ts";

@@ -24,6 +24,7 @@ for (let round = 0; round < Number(rounds); round++) {
     window: { fromUsec: 0, untilUsec: Infinity, bootWords: undefined },
     openFilesMax: 512,
     onProblem: (path, error) => console.log(path, error.message),
+    onDelay: (path, error) => console.log(path, "delayed", error?.message),
     onGap: (path, entries) => console.log(path, "gap", entries),
   });
   set.rescan(paths);

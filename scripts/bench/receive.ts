@@ -11,8 +11,9 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { freePort } from "../../test/support/ports.ts";
 import { diskUse } from "../../test/support/process-usage.ts";
-import { freePort, ReceiverProcess } from "../../test/support/receiver-process.ts";
+import { ReceiverProcess } from "../../test/support/receiver-process.ts";
 import { ScaledStream } from "../../test/support/scaled-stream.ts";
 import { TempDir } from "../../test/support/temp-dir.ts";
 import {

@@ -10,13 +10,14 @@ import { chmodSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { hasSystemd, journalctlVerify } from "../../test/support/journal-tools.ts";
+import { freePort } from "../../test/support/ports.ts";
 import {
   countDescriptors,
   diskUse,
   readCpuSeconds,
   readRss,
 } from "../../test/support/process-usage.ts";
-import { freePort, ReceiverProcess } from "../../test/support/receiver-process.ts";
+import { ReceiverProcess } from "../../test/support/receiver-process.ts";
 import {
   ENTRY_SIZE,
   forEachAtOnce,

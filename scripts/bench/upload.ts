@@ -21,7 +21,8 @@ import type { JournalEntry } from "../../src/journal/reader/journal-entry.ts";
 import { parseConfig } from "../../src/platform/config-files.ts";
 import type { EntrySource } from "../../src/upload/delivery-types.ts";
 import { openSource } from "../../src/upload/source.ts";
-import { freePort, ReceiverProcess } from "../../test/support/receiver-process.ts";
+import { freePort } from "../../test/support/ports.ts";
+import { ReceiverProcess } from "../../test/support/receiver-process.ts";
 import { ScaledStream } from "../../test/support/scaled-stream.ts";
 import { TempDir } from "../../test/support/temp-dir.ts";
 import {

@@ -108,7 +108,9 @@ export class BlockChecker {
       const fieldCount = words[(at + ENTRY_HEAD.fieldCount) >>> 2]! >>> 0;
       const next = at + entrySize(fieldCount);
       if (next > size) return "an entry reaches past its end";
-      if (!this.#isSound(words, doubles, at, fieldCount)) this.#refuse(words, doubles, at);
+      if (!this.#isSurelySound(words, doubles, at, fieldCount)) {
+        this.#examine(words, doubles, at, fieldCount);
+      }
       at = next;
     }
     return at === size ? undefined : `${size - at} bytes are neither definition nor entry`;
@@ -146,8 +148,13 @@ export class BlockChecker {
     this.#sizes = grown;
   }
 
-  /** The fast path: false when the entry is to be refused, for a reason to be found out. */
-  #isSound(words: Int32Array, doubles: Float64Array, at: number, fieldCount: number): boolean {
+  /** The fast path: false when there may be a reason to refuse the entry. */
+  #isSurelySound(
+    words: Int32Array,
+    doubles: Float64Array,
+    at: number,
+    fieldCount: number,
+  ): boolean {
     const { fieldsMax, entrySizeMax } = this.#limits;
     const double = at >>> 3;
     const word = at >>> 2;
@@ -165,7 +172,7 @@ export class BlockChecker {
       this.#hasBad ||
       fieldCount * this.#sizeMax > entrySizeMax
     ) {
-      return this.#refusalOf(words, doubles, at, fieldCount) === undefined;
+      return false;
     }
     const first = word + (ENTRY_HEAD_SIZE >>> 2);
     const end = first + fieldCount;
@@ -175,15 +182,15 @@ export class BlockChecker {
     return isDefined;
   }
 
-  #refuse(words: Int32Array, doubles: Float64Array, at: number): void {
-    const fieldCount = words[(at + ENTRY_HEAD.fieldCount) >>> 2]! >>> 0;
+  /** The slow path: refuses the entry if there is a reason. */
+  #examine(words: Int32Array, doubles: Float64Array, at: number, fieldCount: number): void {
     const refusal = this.#refusalOf(words, doubles, at, fieldCount);
-    if (refusal === undefined) throw new RangeError("Cannot refuse an entry that is sound");
+    if (refusal === undefined) return;
     words[(at + ENTRY_HEAD.flags) >>> 2] = EntryFlag.refused;
     this.#onRefused(refusal.reason, at, refusal.detail);
   }
 
-  /** The slow path: the first reason to refuse the entry, if there is one. */
+  /** The first reason to refuse the entry, if there is one. */
   #refusalOf(
     words: Int32Array,
     doubles: Float64Array,

@@ -137,7 +137,7 @@ export class BatchEncoder {
     return BLOCK_HEAD_SIZE + this.#definitions.size + this.#items.size;
   }
 
-  /** Writes the numbers of the entry's fields behind the entries of the block, for now; returns how many. */
+  /** Writes the numbers of the entry's fields behind the entries of the block, where they count once the entry is admitted; returns how many. */
   #writeNumbers({ records, recordCount, cache }: JournalEntry): number {
     const { words, size } = this.#items;
     const numbers = this.#numbers;

@@ -1,7 +1,6 @@
 /** Encoding DER (ITU-T X.690), as far as revocation lists and encrypted keys (PKCS #8) take it. */
 import { DerTag } from "./der.ts";
 
-const SECOND_MS = 1000;
 /** RFC 5280 4.1.2.5: UTCTime has two digits for the year, up to 2049. */
 const UTC_TIME_END_MS = Date.UTC(2050, 0, 1);
 
@@ -43,9 +42,7 @@ export function encodeObjectId(text: string): Buffer {
 
 /** Whole seconds, in the form that RFC 5280 asks for at that date. */
 export function encodeTime(timeMs: number): Buffer {
-  const text = new Date(Math.floor(timeMs / SECOND_MS) * SECOND_MS).toISOString();
-  const date = text.slice(0, 4) + text.slice(5, 7) + text.slice(8, 10);
-  const digits = `${date}${text.slice(11, 13)}${text.slice(14, 16)}${text.slice(17, 19)}Z`;
+  const digits = new Date(timeMs).toISOString().replace(/\.\d+|[-:T]/g, "");
   return timeMs < UTC_TIME_END_MS
     ? encodeElement(DerTag.utcTime, Buffer.from(digits.slice(2)))
     : encodeElement(DerTag.generalizedTime, Buffer.from(digits));

@@ -3,6 +3,7 @@
  * https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
  */
 import { LZ4_OFFSET_MAX } from "./lz4-block.ts";
+import { viewOf } from "./view.ts";
 
 const MATCH_LENGTH_MIN = 4;
 /** A block's last bytes are literals, and its last match begins this far before its end. */
@@ -19,6 +20,7 @@ const scratchTable = new Int32Array(1 << HASH_BITS);
 export function encodeLz4Block(source: Uint8Array): Uint8Array {
   const output = new Uint8Array(source.length + Math.ceil(source.length / 255) + 16);
   const table = scratchTable.fill(0);
+  const view = viewOf(source);
   const lastMatch = source.length - LAST_MATCH_DISTANCE;
   const matchEndMax = source.length - LAST_LITERALS;
   let size = 0;
@@ -26,12 +28,14 @@ export function encodeLz4Block(source: Uint8Array): Uint8Array {
   let index = 0;
   let misses = 1 << SKIP_SHIFT;
   while (index <= lastMatch) {
-    const word = readWord(source, index);
+    const word = view.getInt32(index, true);
     const hash = Math.imul(word, 0x9e3779b1) >>> (32 - HASH_BITS);
     const candidate = table[hash]! - 1;
     table[hash] = index + 1;
     const isMatch =
-      candidate >= 0 && index - candidate <= LZ4_OFFSET_MAX && readWord(source, candidate) === word;
+      candidate >= 0 &&
+      index - candidate <= LZ4_OFFSET_MAX &&
+      view.getInt32(candidate, true) === word;
     if (!isMatch) {
       index += misses++ >> SKIP_SHIFT;
       continue;
@@ -44,10 +48,6 @@ export function encodeLz4Block(source: Uint8Array): Uint8Array {
   }
   size = writeSequence(output, size, source, anchor, source.length, 0, 0);
   return output.subarray(0, size);
-}
-
-function readWord(source: Uint8Array, at: number): number {
-  return source[at]! | (source[at + 1]! << 8) | (source[at + 2]! << 16) | (source[at + 3]! << 24);
 }
 
 function matchEnd(source: Uint8Array, from: number, start: number, endMax: number): number {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { isListSignedBy, parseRevocationList } from "../bytes/revocation-list.ts";
 import { AgentError } from "../errors.ts";
-import { readAuthorityCertificate, readOptional } from "./authority.ts";
+import { readAuthorityCertificate, readOptional, readOptionalText } from "./authority.ts";
 import { type Certificate, readCertificates } from "./certificate.ts";
 import {
   AUTHORITY_FILES,
@@ -68,7 +68,7 @@ export function auditAuthority(options: AuditOptions): AuditReport {
   );
   attempt(() => {
     const path = join(directory, SERIAL_FILE);
-    const serial = parseSerial(readOptional(path).toString("latin1"), path);
+    const serial = parseSerial(readOptionalText(path), path);
     if (index.has(serial)) faults.push(`"${path}": number ${serial} is used already`);
   });
   const hosts = hostNames(directory);
@@ -101,7 +101,7 @@ function checkAuthority(
   if (!x509.verify(x509.publicKey)) faults.push(`"${path}": it is not signed with its own key`);
   if (facts.notAfterMs < nowMs) faults.push(`"${path}": it expired on ${x509.validTo}`);
   const keyPath = join(directory, files.key);
-  const pem = readOptional(keyPath).toString("latin1");
+  const pem = readOptionalText(keyPath);
   if (pem === "") {
     faults.push(`"${keyPath}": no such file`);
   } else if (!isEncrypted(pem) || passphrase !== undefined) {
@@ -113,7 +113,7 @@ function checkAuthority(
 
 function readIndex(directory: string, file: string, faults: string[]): IndexEntry[] {
   const path = join(directory, file);
-  const entries = parseIndex(readOptional(path).toString("latin1"), path);
+  const entries = parseIndex(readOptionalText(path), path);
   const seen = new Set<string>();
   for (const { serial } of entries) {
     if (seen.has(serial)) faults.push(`"${path}": serial number ${serial} is there twice`);
@@ -131,7 +131,7 @@ function checkLists(
   faults: string[],
 ): void {
   const path = join(directory, LISTS_FILE);
-  const ders = readLists(readOptional(path).toString("latin1"));
+  const ders = readLists(readOptionalText(path));
   for (const [stage, { x509 }] of authorities) {
     const der = ders.find((each) => isListSignedBy(each, x509.publicKey));
     const revoked = (entries.get(stage) ?? []).filter(({ status }) => status === "R");
@@ -183,7 +183,7 @@ function checkHost(
   faults: string[],
 ): void {
   const path = join(directory, certificateFile(name));
-  const [certificate] = readCertificates(readOptional(path).toString("latin1"), path);
+  const [certificate] = readCertificates(readOptionalText(path), path);
   if (certificate === undefined) {
     faults.push(`"${path}": no PEM certificate in it`);
     return;
@@ -203,7 +203,7 @@ function checkHost(
     faults.push(`"${path}": it is the certificate of "${facts.name}"`);
   }
   const keyPath = join(directory, keyFile(name));
-  const pem = readOptional(keyPath).toString("latin1");
+  const pem = readOptionalText(keyPath);
   if (pem === "") return;
   if (!isSameKey(readPrivateKey(pem, keyPath), x509.publicKey)) {
     faults.push(`"${keyPath}": it is not the key of "${path}"`);

@@ -41,6 +41,8 @@ export interface AuthorityOptions {
   passphrase(): Promise<string | undefined>;
   /** Something the operator should know that does not stop the command. */
   report(message: string): void;
+  /** How long to wait for another command to end; default: half a minute. */
+  patienceMs?: number;
 }
 
 /** An authority's certificate with its key and the list of what it issued. */
@@ -94,7 +96,7 @@ export class Authority {
           `Directory "${directory}" was ${former}: its owner could replace the authority, so it is root's now`,
         );
       }
-      const lock = await lockDirectory(directory);
+      const lock = await lockDirectory(directory, options.patienceMs);
       const authority = new Authority(options, lock);
       authority.#recover();
       return authority;
@@ -162,7 +164,7 @@ export class Authority {
 
   /** A new list, if the present one has passed half of its life or is missing. */
   async dueListsFile(): Promise<NewFile[]> {
-    const dates = readListDates(readOptional(this.path(LISTS_FILE)).toString("latin1"));
+    const dates = readListDates(readOptionalText(this.path(LISTS_FILE)));
     const end = dates?.nextUpdateMs ?? 0;
     const isFresh = dates !== undefined && this.nowMs < (dates.thisUpdateMs + end) / 2;
     return isFresh ? [] : [await this.listsFile()];
@@ -232,6 +234,11 @@ export function requireClock(nowMs: number): void {
 }
 
 /** Text of a file that may be missing: then there is nothing in it. */
+export function readOptionalText(path: string): string {
+  return readOptional(path).toString("latin1");
+}
+
+/** The same as bytes. */
 export function readOptional(path: string): Buffer {
   try {
     return readRegularFile(path);
@@ -294,8 +301,11 @@ function revokedOf(
 }
 
 /** @throws AgentError E_BUSY */
-export async function lockDirectory(directory: string): Promise<ProcessLock> {
-  const deadlineMs = performance.now() + LOCK_PATIENCE_MS;
+export async function lockDirectory(
+  directory: string,
+  patienceMs: number = LOCK_PATIENCE_MS,
+): Promise<ProcessLock> {
+  const deadlineMs = performance.now() + patienceMs;
   for (;;) {
     try {
       const hint = "Another agent certs command is at work there";

@@ -3,15 +3,14 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { AgentError } from "../errors.ts";
 import { replaceSynced } from "../platform/synced-file.ts";
-import { type Authority, readOptional, readRequired } from "./authority.ts";
+import type { Authority } from "./authority.ts";
 import { type Bundle, formatBundle } from "./bundle.ts";
-import { readCertificates } from "./certificate.ts";
-import { AUTHORITY_FILES, bundleFile, findIntruder, LISTS_FILE, scriptFile } from "./directory.ts";
+import { bundleFile, findIntruder, scriptFile } from "./directory.ts";
 import { readHost } from "./issue.ts";
 import { formatPrivateKey } from "./keys.ts";
-import { readPem } from "./pem.ts";
 import { formatScript } from "./runme-script.ts";
 import { asFileError } from "./transaction.ts";
+import { readListsText, readTrustedText } from "./trust-files.ts";
 
 export interface BundleOptions {
   server: string | undefined;
@@ -74,8 +73,6 @@ async function readBundle(
     const hint = `agent certs issue ${name} makes one`;
     throw new AgentError("E_CERT", `Cannot bundle "${name}": ${problem}`, { hint });
   }
-  const authorityPath = authority.path(AUTHORITY_FILES.current.certificate);
-  const trusted = readCertificates(readRequired(authorityPath, "the authority"), authorityPath);
   return {
     name,
     role: certificate.facts.role,
@@ -83,12 +80,8 @@ async function readBundle(
     certificate: certificate.pem,
     // Whatever form the file has.
     key: key === undefined ? undefined : await formatPrivateKey(key, undefined),
-    authorities: trusted.map(({ pem }) => pem).join(""),
-    // Root runs the script: nothing but lists gets into it, whatever somebody has put into the file.
-    lists: readPem(readOptional(authority.path(LISTS_FILE)).toString("latin1"))
-      .filter(({ label }) => label === "X509 CRL")
-      .map((block) => block.text)
-      .join(""),
+    authorities: readTrustedText(authority),
+    lists: readListsText(authority),
   };
 }
 

@@ -6,7 +6,7 @@ import {
   Authority,
   type AuthorityOptions,
   lockDirectory,
-  readOptional,
+  readOptionalText,
   requireClock,
 } from "./authority.ts";
 import { type CertificateFacts, readCertificate } from "./certificate.ts";
@@ -115,7 +115,7 @@ async function takeOver(options: AuthorityOptions): Promise<AuthorityState | und
     options.report(`The authority in "${options.directory}" expired on ${x509.validTo}. ${hint}`);
   }
   const indexPath = authority.path(AUTHORITY_FILES.current.index);
-  const issued = parseIndex(readOptional(indexPath).toString("latin1"), indexPath).length;
+  const issued = parseIndex(readOptionalText(indexPath), indexPath).length;
   const isNew = !existsSync(authority.path(LISTS_FILE));
   if (isNew) authority.commit({ replace: [await authority.listsFile()] });
   const { facts } = readCertificate(pem, certificate);

@@ -1,15 +1,15 @@
 /**
  * The authority's directory: names of files as Netdata's script has them, modes and owners.
  *
- * The directory is root's, 0755, and so is what lies in it, but for hosts' keys: daemons read there, but can neither put
+ * The directory is root's, 0755, and so is what lies in it: daemons read there, but can neither put
  * an authority of their own in place of this one, nor a script of theirs in place of one that root is about to run.
- * Certificates and lists are public, 0644; the authority's key is 0600; a host's key is 0640
- * systemd-journal-remote:systemd-journal, as systemd's two programs need it, where these accounts exist.
+ * Certificates and lists are public, 0644. Keys are root's, 0600, hosts' as well: a service gets its key from the service
+ * manager (LoadCredential=), so that none is readable by a group. Those that are there when a directory is adopted stay as
+ * they are.
  */
 import { chmodSync, chownSync, realpathSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { AgentError } from "../errors.ts";
-import { findGroup, findUser } from "../platform/accounts.ts";
 import type { FileAccess } from "../platform/synced-file.ts";
 
 export const DEFAULT_DIRECTORY = "/etc/ssl/systemd-journal";
@@ -34,6 +34,7 @@ export const AUTHORITY_FILES: Record<Stage, AuthorityFiles> = {
 
 export const LISTS_FILE = "crl.pem";
 export const SERIAL_FILE = "serial";
+export const TOKENS_FILE = "tokens";
 export const INDEX_ATTRIBUTES_FILE = "index.attr";
 
 /** A host's files, by its name. */
@@ -43,18 +44,8 @@ export const requestFile = (name: string): string => `${name}.csr`;
 export const bundleFile = (name: string): string => `${name}.bundle`;
 export const scriptFile = (name: string): string => `runme-on-${name}.sh`;
 
-/** systemd-journal-remote runs as this user; systemd-journal-upload is in this group. */
-const KEY_OWNER = { user: "systemd-journal-remote", group: "systemd-journal" };
-
 export const PUBLIC_ACCESS: FileAccess = { mode: 0o644 };
 export const SECRET_ACCESS: FileAccess = { mode: 0o600 };
-
-export function leafKeyAccess(): FileAccess {
-  const uid = findUser(KEY_OWNER.user);
-  const gid = findGroup(KEY_OWNER.group);
-  if (process.geteuid?.() !== 0 || uid === undefined || gid === undefined) return SECRET_ACCESS;
-  return { mode: 0o640, owner: { uid, gid } };
-}
 
 /** Who, besides root and whoever runs this, could replace files in the directory; undefined = nobody. */
 export function findIntruder(directory: string): string | undefined {
@@ -76,22 +67,17 @@ export function findIntruder(directory: string): string | undefined {
  */
 export function secureDirectory(directory: string): string | undefined {
   const path = realpathSync(directory);
+  const intruder = findIntruder(path);
+  if (intruder === undefined) return undefined;
   // Whoever could replace the directory itself could undo whatever is done to it.
-  const intruder = findIntruder(dirname(path));
-  const { uid, gid, mode } = statSync(path);
-  const isSecure = findIntruder(path) === undefined;
-  if (isSecure) return undefined;
-  if (intruder === undefined && process.geteuid?.() === 0) {
+  const intruderAbove = findIntruder(dirname(path));
+  if (intruderAbove === undefined && process.geteuid?.() === 0) {
+    const { uid, gid, mode } = statSync(path);
     chownSync(path, 0, 0);
     chmodSync(path, DIRECTORY_MODE);
     return `${uid}:${gid} ${(mode & 0o7777).toString(8)}`;
   }
-  const who = intruder ?? findIntruder(path);
+  const who = intruderAbove ?? intruder;
   const message = `Cannot use directory "${directory}": its files could be replaced by ${who}`;
   throw new AgentError("E_CERT", message, { hint: "Choose a directory below root's own" });
-}
-
-/** Where a file of the directory is. */
-export function pathIn(directory: string, file: string): string {
-  return join(directory, file);
 }

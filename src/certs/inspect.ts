@@ -3,7 +3,7 @@ import { createPrivateKey } from "node:crypto";
 import { parseRevocationList } from "../bytes/revocation-list.ts";
 import { AgentError } from "../errors.ts";
 import { type CertificateFacts, readCertificate } from "./certificate.ts";
-import { describeKey } from "./keys.ts";
+import { describeKey, isEncrypted } from "./keys.ts";
 import { formatAlternativeNames } from "./names.ts";
 import { type PemBlock, readPem } from "./pem.ts";
 import { readRequest } from "./x509.ts";
@@ -40,7 +40,7 @@ async function inspectBlock(block: PemBlock, file: string): Promise<Inspected> {
   }
   if (label === "X509 CRL") return inspectList(block);
   if (!label.endsWith("PRIVATE KEY")) return plain(label.toLowerCase(), []);
-  if (text.includes("ENCRYPTED")) return plain("private key", [["key", "encrypted"]]);
+  if (isEncrypted(text)) return plain("private key", [["key", "encrypted"]]);
   return plain("private key", [["key", keyType(text, file)]]);
 }
 

@@ -2,14 +2,13 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
 import { AgentError } from "../errors.ts";
-import { type Authority, readOptional } from "./authority.ts";
+import { type Authority, readOptional, readOptionalText } from "./authority.ts";
 import { type Certificate, type CertificateFacts, readCertificate } from "./certificate.ts";
 import {
   AUTHORITY_FILES,
   certificateFile,
   INDEX_ATTRIBUTES_FILE,
   keyFile,
-  leafKeyAccess,
   PUBLIC_ACCESS,
   SECRET_ACCESS,
   SERIAL_FILE,
@@ -95,9 +94,19 @@ export async function issueCertificate(
   const key = newKey ?? host.key;
   if (key === undefined) throw new RangeError("A key is kept that is not there");
   const publicKey = createPublicKey(key);
-  const [facts] = await signAll(authority, [{ name, names, role, days, publicKey, newKey }]);
-  if (facts === undefined) throw new RangeError("Nothing was signed");
+  const facts = await signOne(authority, { name, names, role, days, publicKey, newKey });
   return { outcome: "issued", facts, former: former?.facts, hasKey: true };
+}
+
+/** Signs, records and writes it together with files that change with it. */
+export async function signOne(
+  authority: Authority,
+  draft: Draft,
+  alongside: readonly NewFile[] = [],
+): Promise<CertificateFacts> {
+  const [facts] = await signBatch(authority, [draft], alongside);
+  if (facts === undefined) throw new RangeError("Nothing was signed");
+  return facts;
 }
 
 /** Signs, records and writes them, each whole or not at all. @returns in the same order */
@@ -116,9 +125,9 @@ export async function signAll(
 export function readHost(authority: Authority, name: string): HostFiles {
   const certificatePath = authority.path(certificateFile(name));
   const keyPath = authority.path(keyFile(name));
-  const keyPem = readOptional(keyPath).toString("latin1");
+  const keyPem = readOptionalText(keyPath);
   const key = keyPem === "" ? undefined : readPrivateKey(keyPem, keyPath);
-  const pem = readOptional(certificatePath).toString("latin1");
+  const pem = readOptionalText(certificatePath);
   if (pem === "") return { certificate: undefined, key, status: "absent" };
   const certificate = readCertificate(pem, certificatePath);
   if (certificate.facts.name !== name) {
@@ -169,10 +178,11 @@ function needsDecision(name: string, former: CertificateFacts, difference: strin
 async function signBatch(
   authority: Authority,
   drafts: readonly Draft[],
+  alongside: readonly NewFile[] = [],
 ): Promise<CertificateFacts[]> {
   const index = authority.readIndex();
   const serialPath = authority.path(SERIAL_FILE);
-  let serial = parseSerial(readOptional(serialPath).toString("latin1"), serialPath);
+  let serial = parseSerial(readOptionalText(serialPath), serialPath);
   const facts: CertificateFacts[] = [];
   const files: NewFile[] = [];
   let lines = index.length > 0 && index.at(-1) !== 0x0a ? "\n" : "";
@@ -182,7 +192,7 @@ async function signBatch(
     facts.push(certificate.facts);
     if (draft.newKey !== undefined) {
       const data = await formatPrivateKey(draft.newKey, undefined);
-      files.push({ name: keyFile(draft.name), data, ...leafKeyAccess() });
+      files.push({ name: keyFile(draft.name), data, ...SECRET_ACCESS });
     }
     files.push({ name: certificateFile(draft.name), data: certificate.pem, ...PUBLIC_ACCESS });
     const expiresMs = certificate.facts.notAfterMs;
@@ -197,6 +207,7 @@ async function signBatch(
       ...indexAttributes(authority, index, names),
       ...(await authority.dueListsFile()),
       ...files,
+      ...alongside,
     ],
     remove: drafts.filter(({ dropsKey }) => dropsKey).map(({ name }) => keyFile(name)),
   });

@@ -1,6 +1,6 @@
 /** What an authority has issued, as its index has it. */
 import { join } from "node:path";
-import { readOptional } from "./authority.ts";
+import { readOptionalText } from "./authority.ts";
 import { AUTHORITY_FILES } from "./directory.ts";
 import { type IndexEntry, parseIndex } from "./index-file.ts";
 
@@ -15,7 +15,7 @@ export interface ListedCertificate extends Omit<IndexEntry, "status"> {
 export function listEntries(directory: string, nowMs: number): ListedCertificate[] {
   const entries = (["old", "current"] as const).flatMap((authority) => {
     const path = join(directory, AUTHORITY_FILES[authority].index);
-    const index = parseIndex(readOptional(path).toString("latin1"), path);
+    const index = parseIndex(readOptionalText(path), path);
     return index.map((entry) => ({ ...entry, status: statusOf(entry, nowMs), authority }));
   });
   const latest = new Map<string, ListedCertificate>();

@@ -84,7 +84,11 @@ function tryReadHost(authority: Authority, name: string): ReturnType<typeof read
   }
 }
 
-async function draftOf({ facts, x509 }: Certificate, request: RenewRequest): Promise<Draft> {
+/** The certificate that follows this one. */
+export async function draftOf(
+  { facts, x509 }: Certificate,
+  request: Pick<RenewRequest, "days" | "newKeys">,
+): Promise<Draft> {
   const type = KEY_TYPES.find((each) => each === facts.keyType) ?? "p256";
   const newKey = request.newKeys ? await generateKey(type) : undefined;
   const formerDays = Math.round((facts.notAfterMs - facts.notBeforeMs) / DAY_MS);

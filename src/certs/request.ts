@@ -5,19 +5,19 @@ import { join } from "node:path";
 import { isListSignedBy } from "../bytes/revocation-list.ts";
 import { AgentError } from "../errors.ts";
 import type { ProcessLock } from "../platform/process-lock.ts";
-import { type Authority, lockDirectory, readOptional } from "./authority.ts";
+import { type Authority, lockDirectory, readOptional, readOptionalText } from "./authority.ts";
 import { type Certificate, type CertificateFacts, readCertificates } from "./certificate.ts";
 import {
   AUTHORITY_FILES,
   certificateFile,
   keyFile,
   LISTS_FILE,
-  leafKeyAccess,
   PUBLIC_ACCESS,
   requestFile,
+  SECRET_ACCESS,
   secureDirectory,
 } from "./directory.ts";
-import { type Issued, readHost, signAll } from "./issue.ts";
+import { type Issued, readHost, signOne } from "./issue.ts";
 import { formatPrivateKey, generateKey, isSameKey, type KeyType, readPrivateKey } from "./keys.ts";
 import {
   type AlternativeName,
@@ -84,11 +84,8 @@ export async function makeRequest(
   const csr = await createRequest({ commonName: name, names, key });
   const files: NewFile[] = [{ name: requestFile(name), data: csr, ...PUBLIC_ACCESS }];
   if (isNewKey) {
-    files.unshift({
-      name: keyName,
-      data: await formatPrivateKey(key, undefined),
-      ...leafKeyAccess(),
-    });
+    const data = await formatPrivateKey(key, undefined);
+    files.unshift({ name: keyName, data, ...SECRET_ACCESS });
   }
   lock.commit(files);
   return { request: join(directory, requestFile(name)), key: join(directory, keyName), isNewKey };
@@ -127,8 +124,7 @@ export async function signRequest(
   const { role, days } = options;
   const { publicKey } = request;
   const draft = { name, names, role, days, publicKey, newKey: undefined, dropsKey: !isKept };
-  const [facts] = await signAll(authority, [draft]);
-  if (facts === undefined) throw new RangeError("Nothing was signed");
+  const facts = await signOne(authority, draft);
   if (options.names === undefined) reportNames(authority, name, names);
   return {
     outcome: "issued",
@@ -156,9 +152,7 @@ export async function acceptCertificate(options: AcceptOptions): Promise<Accepte
   const name = parseHostName(leaf.facts.name);
   const key = findKey(directory, name, leaf);
   if (leaf.facts.notAfterMs < nowMs) throw unusable(file, `it expired on ${leaf.x509.validTo}`);
-  const present = readOptional(join(directory, AUTHORITY_FILES.current.certificate)).toString(
-    "latin1",
-  );
+  const present = readOptionalText(join(directory, AUTHORITY_FILES.current.certificate));
   const given = certificates.filter(({ facts }) => facts.isAuthority);
   const trusted = given.length > 0 ? given : readCertificates(present, "ca.pem");
   const authority = trusted.find(({ x509 }) => leaf.x509.verify(x509.publicKey));
@@ -174,7 +168,7 @@ export async function acceptCertificate(options: AcceptOptions): Promise<Accepte
     ...(isAuthority
       ? []
       : [{ name: AUTHORITY_FILES.current.certificate, data: authorities, ...PUBLIC_ACCESS }]),
-    ...(key.isNew ? [{ name: keyFile(name), data: key.pem, ...leafKeyAccess() }] : []),
+    ...(key.isNew ? [{ name: keyFile(name), data: key.pem, ...SECRET_ACCESS }] : []),
     { name: certificateFile(name), data: leaf.pem, ...PUBLIC_ACCESS },
   ];
   const files = wanted.filter(({ name: each, data }) => {
@@ -209,7 +203,7 @@ function findKey(
   for (const { isNew, path } of candidates) {
     const key = readKey(path);
     if (key !== undefined && isSameKey(key, leaf.x509.publicKey)) {
-      return { isNew, pem: readOptional(path).toString("latin1") };
+      return { isNew, pem: readOptionalText(path) };
     }
   }
   const hint = `agent certs request ${name} makes the key; run it on the host the certificate is for`;
@@ -220,7 +214,7 @@ function findKey(
 }
 
 function readKey(path: string): KeyObject | undefined {
-  const pem = readOptional(path).toString("latin1");
+  const pem = readOptionalText(path);
   return pem === "" ? undefined : readPrivateKey(pem, path);
 }
 

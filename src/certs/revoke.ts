@@ -1,10 +1,12 @@
 /** Revocation: marked in the index and told in a new list, both or neither. */
 import { AgentError } from "../errors.ts";
 import type { Authority } from "./authority.ts";
-import { AUTHORITY_FILES, PUBLIC_ACCESS, type Stage } from "./directory.ts";
+import { AUTHORITY_FILES, PUBLIC_ACCESS } from "./directory.ts";
 import { type IndexEntry, markRevoked, parseIndex } from "./index-file.ts";
 import type { RevocationReason } from "./reasons.ts";
 import { canonicalSerial } from "./serial.ts";
+import { readTokens, tokensFile, withoutNames } from "./token-store.ts";
+import type { NewFile } from "./transaction.ts";
 
 export interface Revocation {
   /** Now revoked: of a name every certificate that has not expired. */
@@ -24,41 +26,42 @@ export async function revokeCertificates(
   targets: readonly string[],
   reason: RevocationReason,
 ): Promise<Revocation> {
-  const revocation = { revokedMs: authority.nowMs, reason };
-  const indexes = readIndexes(authority);
-  const meant = findTargets(targets, [...indexes.values()].flat(), authority.nowMs);
-  const revoked = meant.filter(({ status }) => status === "V");
-  const serials = new Set(revoked.map(({ serial }) => serial));
-  if (revoked.length > 0) {
-    const isNew = ({ serial }: IndexEntry): boolean => serials.has(serial);
-    const touched = [...indexes].filter(([, entries]) => entries.some(isNew));
-    for (const [stage, entries] of indexes) {
-      const marked = entries.map((each) =>
-        isNew(each) ? { ...each, ...revocation, status: "R" as const } : each,
-      );
-      indexes.set(stage, marked);
-    }
-    const files = touched.map(([stage]) => ({
-      name: AUTHORITY_FILES[stage].index,
-      data: Buffer.from(
-        markRevoked(authority.readIndex(stage).toString("latin1"), serials, revocation),
-        "latin1",
-      ),
-      ...PUBLIC_ACCESS,
-    }));
-    authority.commit({ replace: [...files, await authority.listsFile({ indexes })] });
+  const indexes = (["current", "old"] as const).map((stage) => {
+    const file = AUTHORITY_FILES[stage].index;
+    const text = authority.readIndex(stage).toString("latin1");
+    return { stage, file, text, entries: parseIndex(text, authority.path(file)) };
+  });
+  const every = indexes.flatMap(({ entries }) => entries);
+  const { V: revoked = [], R: already = [] } = Object.groupBy(
+    findTargets(targets, every, authority.nowMs),
+    ({ status }) => status,
+  );
+  const tokens = tokensWithout(authority, [...revoked, ...already]);
+  if (revoked.length === 0) {
+    if (tokens.length > 0) authority.commit({ replace: tokens });
+    return { revoked, already };
   }
-  return { revoked, already: meant.filter(({ status }) => status === "R") };
+  const revocation = { revokedMs: authority.nowMs, reason };
+  const serials = new Set(revoked.map(({ serial }) => serial));
+  const files = indexes
+    .filter(({ entries }) => entries.some(({ serial }) => serials.has(serial)))
+    .map(({ file, text }) => {
+      const data = Buffer.from(markRevoked(text, serials, revocation), "latin1");
+      return { name: file, data, ...PUBLIC_ACCESS };
+    });
+  // As they are in the files then: the list is made of them.
+  for (const entry of revoked) Object.assign(entry, revocation, { status: "R" });
+  const known = new Map(indexes.map(({ stage, entries }) => [stage, entries] as const));
+  const lists = await authority.listsFile({ indexes: known });
+  authority.commit({ replace: [...files, lists, ...tokens] });
+  return { revoked, already };
 }
 
-function readIndexes(authority: Authority): Map<Stage, IndexEntry[]> {
-  const stages: Stage[] = ["current", "old"];
-  return new Map(
-    stages.map((stage) => {
-      const text = authority.readIndex(stage).toString("latin1");
-      return [stage, parseIndex(text, authority.path(AUTHORITY_FILES[stage].index))];
-    }),
-  );
+/** Whoever is cut off does not come back by a token that was made before. Nothing when there is no such token. */
+function tokensWithout(authority: Authority, entries: readonly IndexEntry[]): NewFile[] {
+  const tokens = readTokens(authority);
+  const others = withoutNames(tokens, new Set(entries.map(({ name }) => name)));
+  return others.length === tokens.length ? [] : [tokensFile(others, authority.nowMs)];
 }
 
 /** Those revoked already among them; without those that have expired. */

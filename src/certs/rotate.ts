@@ -6,11 +6,12 @@
  *   3. finish   the old one is trusted no more
  */
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { AgentError } from "../errors.ts";
-import { type Authority, readOptional } from "./authority.ts";
+import { type Authority, readOptional, readOptionalText } from "./authority.ts";
 import { type CertificateFacts, readCertificate, readCertificates } from "./certificate.ts";
 import { newAuthorityFiles } from "./create.ts";
-import { AUTHORITY_FILES, LISTS_FILE, PUBLIC_ACCESS, SECRET_ACCESS } from "./directory.ts";
+import { AUTHORITY_FILES, PUBLIC_ACCESS, SECRET_ACCESS } from "./directory.ts";
 import { isEncrypted, type KeyType } from "./keys.ts";
 import { listEntries } from "./listing.ts";
 import { AUTHORITY_NAME } from "./profiles.ts";
@@ -29,10 +30,10 @@ export interface RotationState {
 
 const { current: CURRENT, old: OLD, new: NEW } = AUTHORITY_FILES;
 
-export function rotationState(directory: Authority["directory"], nowMs: number): RotationState {
-  const path = (file: string): string => `${directory}/${file}`;
+export function rotationState(directory: string, nowMs: number): RotationState {
+  const path = (file: string): string => join(directory, file);
   const trusted = readCertificates(
-    readOptional(path(CURRENT.certificate)).toString("latin1"),
+    readOptionalText(path(CURRENT.certificate)),
     CURRENT.certificate,
   );
   const authorities = trusted.map(({ facts }) => facts);
@@ -57,7 +58,7 @@ export async function prepareRotation(
 ): Promise<void> {
   requireStage(authority, "none", "a change is under way already");
   const present = await authority.signer();
-  const keyPem = readOptional(authority.path(CURRENT.key)).toString("latin1");
+  const keyPem = readOptionalText(authority.path(CURRENT.key));
   const inherited = isEncrypted(keyPem) ? await authority.passphrase() : undefined;
   const commonName = followingName(
     readCertificate(present.certificate, CURRENT.certificate).facts.name,
@@ -106,11 +107,13 @@ export async function finishRotation(authority: Authority, isForced: boolean): P
   }
   const present = await authority.signer();
   const lists = await authority.listsFile({ stages: ["current"] });
-  const day = new Date(authority.nowMs).toISOString().slice(0, 10);
+  const record = `${OLD.index}-${new Date(authority.nowMs).toISOString().slice(0, 10)}`;
+  // A second one on the same day adds to it.
+  const issued = [readOptional(authority.path(record)), authority.readIndex("old")];
   authority.commit({
     replace: [
-      { ...lists, name: LISTS_FILE },
-      { name: `${OLD.index}-${day}`, data: authority.readIndex("old"), ...PUBLIC_ACCESS },
+      lists,
+      { name: record, data: Buffer.concat(issued), ...PUBLIC_ACCESS },
       { name: CURRENT.certificate, data: present.certificate, ...PUBLIC_ACCESS },
     ],
     remove: [OLD.key, OLD.index, OLD.certificate],

@@ -77,7 +77,7 @@ export function isChangePending(directory: string): boolean {
 
 /**
  * What an interrupted run left: completed or taken back. Whoever calls holds the lock.
- * @returns undefined when there was nothing
+ * @returns undefined when there was nothing to do
  */
 export function recoverChange(directory: string): "completed" | "undone" | undefined {
   const pending = join(directory, PENDING);
@@ -87,9 +87,11 @@ export function recoverChange(directory: string): "completed" | "undone" | undef
     const message = `Cannot use "${pending}": somebody else made it, need a directory of this program's`;
     throw new AgentError("E_CERT", message, { hint: `Remove it: rm -r "${pending}"` });
   }
-  if (statSync(join(pending, COMMIT), { throwIfNoEntry: false }) === undefined) {
+  const waiting = readdirSync(pending);
+  if (!waiting.includes(COMMIT)) {
     rmSync(pending, { recursive: true, force: true });
-    return "undone";
+    // Empty it is before the first step of a change, and after the last.
+    return waiting.length === 0 ? undefined : "undone";
   }
   completeChange(directory);
   return "completed";

@@ -43,10 +43,16 @@ const USEC_BY_TIME_UNIT = new Map(
 
 /** @throws AgentError E_USAGE, as all readers here do. */
 export function parseBoolean(text: string): boolean {
+  const value = booleanOf(text);
+  if (value === undefined) throw notA("boolean", text, '"yes" or "no" is needed');
+  return value;
+}
+
+/** The same where other words may stand: for these, undefined. */
+export function booleanOf(text: string): boolean | undefined {
   const word = text.toLowerCase();
   if (TRUE_WORDS.includes(word)) return true;
-  if (FALSE_WORDS.includes(word)) return false;
-  throw notA("boolean", text, '"yes" or "no" is needed');
+  return FALSE_WORDS.includes(word) ? false : undefined;
 }
 
 /** A plain decimal number in [minimum, maximum]. */

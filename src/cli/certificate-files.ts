@@ -3,6 +3,8 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import type { PathChecks } from "./check-config.ts";
 
+const CERTIFICATE_BLOCKS = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
 export interface OwnIdentity {
   keyFile: string;
   certificateFile: string;
@@ -33,19 +35,13 @@ export function checkAuthority(checks: PathChecks, file: string, nowMs: number):
   checks.check(file, (report) => readCertificates(file, nowMs, report));
 }
 
-/** The parts of a PEM file with this label, armour included. */
-export function pemBlocks(text: string, label: string): string[] {
-  const pattern = new RegExp(`-----BEGIN ${label}-----[^-]*-----END ${label}-----`, "g");
-  return text.match(pattern) ?? [];
-}
-
 /** Every certificate of a PEM file; those out of date are reported. */
 function readCertificates(
   file: string,
   nowMs: number,
   report: (message: string) => void,
 ): X509Certificate[] {
-  const blocks = pemBlocks(readFileSync(file, "latin1"), "CERTIFICATE");
+  const blocks = readFileSync(file, "latin1").match(CERTIFICATE_BLOCKS) ?? [];
   if (blocks.length === 0) report("No certificate in PEM form here");
   const certificates = blocks.map((block) => new X509Certificate(block));
   for (const { subject, validFrom, validTo } of certificates) {

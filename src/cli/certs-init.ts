@@ -14,16 +14,14 @@ import { log } from "../log.ts";
 import { describeCertificate, formatCertificate } from "./certs-text.ts";
 import {
   AUTHORITY_DAYS_OPTION,
-  authorityDaysOf,
-  type CertsCall,
+  authorityProfileOf,
   type CertsVerb,
   flag,
   KEY_TYPE_OPTION,
-  keyTypeOf,
   PASSPHRASE_OPTION,
   valueOption,
 } from "./certs-verb.ts";
-import { askNewPassphrase, readPassphraseFile } from "./passphrase.ts";
+import { askNewPassphrase } from "./passphrase.ts";
 
 const PASSPHRASE_FLAG = flag("passphrase", "Ask for a passphrase for the authority's new key");
 /** As openssl and Netdata's script would put it into a subject, without escapes. */
@@ -40,22 +38,18 @@ export const initVerb: CertsVerb = {
     PASSPHRASE_OPTION,
   ],
   async run(call): Promise<ExitStatus | 0> {
-    const commonName = call.option("name") ?? AUTHORITY_NAME;
-    if (!AUTHORITY_NAME_PATTERN.test(commonName)) {
-      const need = "need at most 59 letters, digits, blanks, '.', '-', '_'";
-      throw new AgentError("E_USAGE", `--name: Cannot use ${JSON.stringify(commonName)}: ${need}`);
-    }
-    const days = authorityDaysOf(call);
-    const keyType = keyTypeOf(call) ?? "p256";
-    const passphrase = await newPassphraseOf(call);
-    const state = await initAuthority(call.authority, { commonName, keyType, days, passphrase });
+    const commonName = call.read("name", parseAuthorityName) ?? AUTHORITY_NAME;
+    const profile = authorityProfileOf(call);
+    const isAsked = call.has(PASSPHRASE_FLAG.name);
+    const passphrase = call.filedPassphrase() ?? (isAsked ? await askNewPassphrase() : undefined);
+    const state = await initAuthority(call.authority, { ...profile, commonName, passphrase });
     const { outcome, facts, issued } = state;
     const title = {
       created: `Made an authority in "${call.directory}"`,
       adopted: `Took over the authority in "${call.directory}", ${issued} certificates issued`,
       unchanged: `There is an authority in "${call.directory}", ${issued} certificates issued`,
     }[outcome];
-    if (outcome !== "created" && call.has(PASSPHRASE_FLAG.name)) {
+    if (outcome !== "created" && isAsked) {
       log.warn(
         "The passphrase is not used: the authority's key is there already and stays as it is",
       );
@@ -99,11 +93,10 @@ export const rotateVerb: CertsVerb = {
       if (step === "switch") await switchAuthority(authority);
       else if (step === "finish") await finishRotation(authority, call.has("force"));
       else {
-        const days = authorityDaysOf(call);
-        const keyType = keyTypeOf(call) ?? "p256";
+        const profile = authorityProfileOf(call);
         // The passphrase in a file is that of the present key, and of the new one if that has one.
         const passphrase = call.has("passphrase") ? await askNewPassphrase() : undefined;
-        await prepareRotation(authority, { keyType, days, passphrase });
+        await prepareRotation(authority, { ...profile, passphrase });
       }
     }
     const state = rotationState(call.directory, call.nowMs);
@@ -114,10 +107,11 @@ export const rotateVerb: CertsVerb = {
   },
 };
 
-async function newPassphraseOf(call: CertsCall): Promise<string | undefined> {
-  const file = call.option(PASSPHRASE_OPTION.name);
-  if (file !== undefined) return readPassphraseFile(file);
-  return call.has(PASSPHRASE_FLAG.name) ? await askNewPassphrase() : undefined;
+/** @throws AgentError E_USAGE */
+function parseAuthorityName(text: string): string {
+  if (AUTHORITY_NAME_PATTERN.test(text)) return text;
+  const need = "need at most 59 letters, digits, blanks, '.', '-', '_'";
+  throw new AgentError("E_USAGE", `Cannot use ${JSON.stringify(text)}: ${need}`);
 }
 
 function formatRotation({ stage, authorities, stillOld, renewed }: RotationState): string {

@@ -1,11 +1,12 @@
 /** `agent certs issue`, `renew` and `bundle`: what hosts get from the authority. */
+import { join } from "node:path";
 import { Authority } from "../certs/authority.ts";
 import { parseServerUrl } from "../certs/bundle.ts";
 import { describeFiles, makeBundles } from "../certs/bundle-files.ts";
 import type { CertificateFacts } from "../certs/certificate.ts";
-import { certificateFile, keyFile, pathIn } from "../certs/directory.ts";
+import { certificateFile, keyFile } from "../certs/directory.ts";
 import { type Issued, issueCertificate } from "../certs/issue.ts";
-import { parseAlternativeName, parseHostName } from "../certs/names.ts";
+import { parseHostName } from "../certs/names.ts";
 import { LEAF_DAYS_MAX } from "../certs/profiles.ts";
 import { renewCertificates } from "../certs/renew.ts";
 import { AgentError, type ExitStatus } from "../errors.ts";
@@ -18,23 +19,24 @@ import {
   daysOf,
   EXPIRING_OPTION,
   expiringOf,
+  FURTHER_NAMES,
   flag,
   formatDay,
+  hostNamesOf,
   KEY_TYPE_OPTION,
   keyTypeOf,
   PASSPHRASE_OPTION,
-  ROLE_OPTION,
-  roleOf,
+  PROFILE_OPTIONS,
+  profileOf,
   valueOption,
 } from "./certs-verb.ts";
 
 export const issueVerb: CertsVerb = {
-  words: "NAME [DNS:NAME|IP:ADDRESS|NAME|ADDRESS]...",
-  wordCounts: [1, Number.POSITIVE_INFINITY],
+  words: `NAME ${FURTHER_NAMES}`,
+  wordCounts: [1],
   description: "Make a key and a certificate for a host: NAME.key and NAME.pem in the directory.",
   options: [
-    ROLE_OPTION,
-    DAYS_OPTION,
+    ...PROFILE_OPTIONS,
     KEY_TYPE_OPTION,
     flag("renew", "Replace a valid certificate, with the same key"),
     flag("force", "Replace a valid certificate, with a new key"),
@@ -45,15 +47,12 @@ export const issueVerb: CertsVerb = {
     "Example: agent certs issue server1 DNS:logs.example.net 192.0.2.7 --role=server",
   ],
   async run(call): Promise<ExitStatus | 0> {
-    const [name = "", ...others] = call.words;
     if (call.has("renew") && call.has("force")) {
       throw new AgentError("E_USAGE", 'Cannot use "--force": "--renew" is given, too');
     }
     const request = {
-      name: parseHostName(name),
-      names: others.map(parseAlternativeName),
-      role: roleOf(call),
-      days: daysOf(call) ?? LEAF_DAYS_MAX,
+      ...hostNamesOf(call),
+      ...profileOf(call),
       keyType: keyTypeOf(call),
       replace: replacementOf(call),
     };
@@ -64,7 +63,7 @@ export const issueVerb: CertsVerb = {
 
 export const renewVerb: CertsVerb = {
   words: "[NAME]...",
-  wordCounts: [0, Number.POSITIVE_INFINITY],
+  wordCounts: [0],
   description: "Replace certificates by ones of the same names and role that end later.",
   options: [
     flag("all", "Every host's certificate that is valid"),
@@ -84,18 +83,18 @@ export const renewVerb: CertsVerb = {
       throw new AgentError("E_USAGE", "Cannot renew: give either names or --all");
     }
     const hosts = call.has("all") ? "all" : call.words.map(parseHostName);
+    const newKeys = call.has("new-key");
+    const request = { hosts, expiringMs: expiringOf(call), days: daysOf(call), newKeys } as const;
     using authority = await Authority.open(call.authority);
-    const { renewed, notDue, skipped } = await renewCertificates(authority, {
-      hosts,
-      expiringMs: expiringOf(call),
-      days: daysOf(call),
-      newKeys: call.has("new-key"),
-    });
+    const { renewed, notDue, skipped } = await renewCertificates(authority, request);
     for (const { name, reason } of skipped) log.warn(`"${name}" is not renewed: ${reason}`);
     if (renewed.length === 0) log.info("No certificate was to be renewed");
-    else log.info("Bring them to their hosts: copy NAME.pem, or agent certs bundle NAME");
+    else {
+      const files = newKeys ? "NAME.pem and NAME.key" : "NAME.pem";
+      log.info(`Bring them to their hosts: copy ${files}, or agent certs bundle NAME`);
+    }
     return call.result(
-      { renewed: renewed.map((facts) => describeIssued(call, facts)), notDue, skipped },
+      { renewed: renewed.map((facts) => describeIssued(call, facts, newKeys)), notDue, skipped },
       renewed
         .map((facts) => `Renewed "${facts.name}" until ${formatDay(facts.notAfterMs)}\n`)
         .join(""),
@@ -158,24 +157,24 @@ export function reportIssued(call: CertsCall, issued: Issued): 0 {
       `The former certificate, ${former.serial}, stays valid until ${until} or its revocation`,
     );
   }
-  const { files, ...described } = describeIssued(call, facts, hasKey);
+  const described = describeIssued(call, facts, hasKey);
   const title =
     outcome === "unchanged" ? `"${facts.name}" has a certificate` : `Issued "${facts.name}"`;
   return call.result(
-    { outcome, ...described, files, former: former && describeCertificate(former) },
-    `${title}\n${formatCertificate(facts)}${files.map((file) => `  ${file}\n`).join("")}`,
+    { outcome, ...described, former: former && describeCertificate(former) },
+    `${title}\n${formatCertificate(facts)}${described.files.map((file) => `  ${file}\n`).join("")}`,
   );
 }
 
 function describeIssued(
   call: CertsCall,
   facts: CertificateFacts,
-  hasKey = false,
+  hasKey: boolean,
 ): { files: string[] } & object {
   const files = [certificateFile(facts.name), ...(hasKey ? [keyFile(facts.name)] : [])];
   return {
     ...describeCertificate(facts),
-    files: files.map((file) => pathIn(call.directory, file)),
+    files: files.map((file) => join(call.directory, file)),
   };
 }
 

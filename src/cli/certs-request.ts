@@ -1,8 +1,7 @@
 /** `agent certs request`, `sign` and `accept`: keys that never leave their host. */
 import { readFileSync } from "node:fs";
 import { Authority } from "../certs/authority.ts";
-import { parseAlternativeName, parseHostName } from "../certs/names.ts";
-import { LEAF_DAYS_MAX } from "../certs/profiles.ts";
+import { parseAlternativeName } from "../certs/names.ts";
 import { acceptCertificate, makeRequest, signRequest } from "../certs/request.ts";
 import { AgentError, type ExitStatus, errnoOf, reasonOf } from "../errors.ts";
 import { log } from "../log.ts";
@@ -10,14 +9,14 @@ import { reportIssued } from "./certs-issue.ts";
 import { describeCertificate, formatCertificate } from "./certs-text.ts";
 import {
   type CertsVerb,
-  DAYS_OPTION,
-  daysOf,
+  FURTHER_NAMES,
   flag,
+  hostNamesOf,
   KEY_TYPE_OPTION,
   keyTypeOf,
   PASSPHRASE_OPTION,
-  ROLE_OPTION,
-  roleOf,
+  PROFILE_OPTIONS,
+  profileOf,
   valueOption,
 } from "./certs-verb.ts";
 
@@ -25,8 +24,8 @@ import {
 const FILE_SIZE_MAX = 64 * 1024 * 1024;
 
 export const requestVerb: CertsVerb = {
-  words: "NAME [DNS:NAME|IP:ADDRESS|NAME|ADDRESS]...",
-  wordCounts: [1, Number.POSITIVE_INFINITY],
+  words: `NAME ${FURTHER_NAMES}`,
+  wordCounts: [1],
   description:
     "On a host: make its key, which stays there, and NAME.csr, which goes to the authority to be signed.",
   options: [
@@ -34,41 +33,39 @@ export const requestVerb: CertsVerb = {
     flag("new-key", "Make a new key although there is one; that one stays in use until accept"),
   ],
   async run(call): Promise<ExitStatus | 0> {
-    const [name = "", ...others] = call.words;
+    const host = hostNamesOf(call);
     const made = await makeRequest({
+      ...host,
       directory: call.directory,
-      name: parseHostName(name),
-      names: others.map(parseAlternativeName),
       keyType: keyTypeOf(call),
       newKey: call.has("new-key"),
     });
-    log.info(`Next, on the authority: agent certs sign ${name}.csr`);
+    log.info(`Next, on the authority: agent certs sign ${host.name}.csr`);
     const key = made.isNewKey ? "its key, which stays here" : "its key, as it was";
     return call.result(made, `${made.request}\n  to be signed\n${made.key}\n  ${key}\n`);
   },
 };
 
 export const signVerb: CertsVerb = {
-  words: "FILE.csr [DNS:NAME|IP:ADDRESS|NAME|ADDRESS]...",
-  wordCounts: [1, Number.POSITIVE_INFINITY],
+  words: `FILE.csr ${FURTHER_NAMES}`,
+  wordCounts: [1],
   description:
     "On the authority: make NAME.pem of a host's request. Names given here replace those that the request asks for.",
   options: [
-    ROLE_OPTION,
-    DAYS_OPTION,
+    ...PROFILE_OPTIONS,
     flag("force", "Although the host has a valid certificate of other names, role or key"),
     PASSPHRASE_OPTION,
   ],
   async run(call): Promise<ExitStatus | 0> {
     const [file = "", ...names] = call.words;
     const text = readInput(file);
-    using authority = await Authority.open(call.authority);
-    const issued = await signRequest(authority, text, file, {
+    const options = {
+      ...profileOf(call),
       names: names.length === 0 ? undefined : names.map(parseAlternativeName),
-      role: roleOf(call),
-      days: daysOf(call) ?? LEAF_DAYS_MAX,
       force: call.has("force"),
-    });
+    };
+    using authority = await Authority.open(call.authority);
+    const issued = await signRequest(authority, text, file, options);
     const { name } = issued.facts;
     log.info(
       `Next, on the host, with both files: agent certs accept ${name}.pem --authority=ca.pem`,

@@ -1,7 +1,7 @@
 /** `agent certs list`, `inspect`, `verify` and `needs-renewal`: what there is, and whether it will do. */
 import { join } from "node:path";
 import { auditAuthority } from "../certs/audit.ts";
-import { readOptional, readRequired, settleDirectory } from "../certs/authority.ts";
+import { readOptionalText, readRequired, settleDirectory } from "../certs/authority.ts";
 import { readCertificate, readCertificates } from "../certs/certificate.ts";
 import { AUTHORITY_FILES, LISTS_FILE } from "../certs/directory.ts";
 import { inspectText } from "../certs/inspect.ts";
@@ -110,17 +110,14 @@ export const needsRenewalVerb: CertsVerb = {
 
 async function verifyAll(call: CertsCall): Promise<ExitStatus | 0> {
   await settleDirectory(call.authority);
-  const keyPem = readOptional(join(call.directory, AUTHORITY_FILES.current.key)).toString("latin1");
-  const isAsked = call.option(PASSPHRASE_OPTION.name) !== undefined;
-  const isLocked = keyPem.includes("ENCRYPTED");
-  const passphrase = isLocked && isAsked ? await call.authority.passphrase() : undefined;
-  const report = auditAuthority({ directory: call.directory, nowMs: call.nowMs, passphrase });
+  const { directory, nowMs } = call;
+  const report = auditAuthority({ directory, nowMs, passphrase: call.filedPassphrase() });
   const { faults, certificates, issued, revoked } = report;
   const counts = `${issued} issued, ${revoked} revoked, ${certificates} certificates here`;
   const text =
     faults.length === 0
-      ? `${call.directory}: good\n  ${counts}\n`
-      : `${call.directory}: bad\n  ${counts}\n${faults.map((fault) => `  ${fault}\n`).join("")}`;
+      ? `${directory}: good\n  ${counts}\n`
+      : `${directory}: bad\n  ${counts}\n${faults.map((fault) => `  ${fault}\n`).join("")}`;
   call.result({ good: faults.length === 0, ...report }, text);
   return faults.length === 0 ? 0 : ExitStatus.failure;
 }
@@ -131,7 +128,7 @@ function verifyFile(call: CertsCall, file: string): ExitStatus | 0 {
   const authorityPath = join(directory, AUTHORITY_FILES.current.certificate);
   const text = readRequired(authorityPath, "the authority's certificate");
   const authorities = requireAuthorities(readCertificates(text, authorityPath), authorityPath);
-  const lists = readOptional(join(directory, LISTS_FILE)).toString("latin1");
+  const lists = readOptionalText(join(directory, LISTS_FILE));
   const expected = { host: call.option("host"), role: choiceOf(call, "role", ROLES), nowMs };
   const faults = findFaults(certificate, { authorities, lists }, expected);
   const isGood = faults.length === 0;

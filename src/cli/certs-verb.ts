@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { AuthorityOptions } from "../certs/authority.ts";
 import { DEFAULT_DIRECTORY } from "../certs/directory.ts";
 import { KEY_TYPES, type KeyType } from "../certs/keys.ts";
+import { type AlternativeName, parseAlternativeName, parseHostName } from "../certs/names.ts";
 import {
   AUTHORITY_DAYS,
   AUTHORITY_DAYS_MAX,
@@ -17,12 +18,13 @@ import { parseCount, parseTimeSpan } from "./args.ts";
 import { type Command, print } from "./command.ts";
 import { type CommandLine, hasOption, type Option } from "./options.ts";
 import { askPassphrase, readPassphraseFile } from "./passphrase.ts";
+import { atOption } from "./setting.ts";
 
 export interface CertsVerb {
   /** What follows the options; undefined = no words are taken. */
   words?: string;
-  /** How many words are needed and possible. */
-  wordCounts?: readonly [min: number, max: number];
+  /** How many words are needed and possible; without a maximum, any number. */
+  wordCounts?: readonly [min: number, max?: number];
   description: string;
   options?: readonly Option[];
   notes?: readonly string[];
@@ -32,18 +34,24 @@ export interface CertsVerb {
 /** One run of a verb. */
 export interface CertsCall {
   words: readonly string[];
-  line: CommandLine;
   directory: string;
   nowMs: number;
   authority: AuthorityOptions;
   /** The value of an option; undefined when it is not given. */
   option(name: string): string | undefined;
+  /** What the value says. @throws AgentError E_USAGE with the option's name, for what `read` refuses */
+  read<T>(name: string, read: (text: string) => T): T | undefined;
   has(name: string): boolean;
+  /** That of --passphrase-file=, read once: it may be stdin. Undefined = not given. @throws AgentError E_USAGE */
+  filedPassphrase(): string | undefined;
   /** To stdout: the one as JSON, or the other. */
   result(value: object, text: string): 0;
 }
 
 const GROUP = "Options";
+
+/** Words of a verb that takes a certificate's names. */
+export const FURTHER_NAMES = "[DNS:NAME|IP:ADDRESS|NAME|ADDRESS]...";
 const DAY_USEC = 86_400_000_000;
 
 const COMMON_OPTIONS: readonly Option[] = [
@@ -95,6 +103,9 @@ export const DAYS_OPTION: Option = {
   defaultText: String(LEAF_DAYS_MAX),
 };
 
+/** Of a host's certificate: `profileOf()`. */
+export const PROFILE_OPTIONS: readonly Option[] = [ROLE_OPTION, DAYS_OPTION];
+
 export const AUTHORITY_DAYS_OPTION: Option = {
   ...DAYS_OPTION,
   description: "How long the authority is valid",
@@ -139,44 +150,49 @@ export function certsCommand(name: string, verb: CertsVerb): Command {
 }
 
 /** @throws AgentError E_USAGE, as all readers here do */
-export function roleOf(call: CertsCall): Role {
-  return choiceOf(call, "role", ROLES) ?? "both";
+export function hostNamesOf({ words }: CertsCall): { name: string; names: AlternativeName[] } {
+  const [name = "", ...others] = words;
+  return { name: parseHostName(name), names: others.map(parseAlternativeName) };
+}
+
+export function profileOf(call: CertsCall): { role: Role; days: number } {
+  return { role: choiceOf(call, "role", ROLES) ?? "both", days: daysOf(call) ?? LEAF_DAYS_MAX };
 }
 
 /** Undefined = not said. */
 export function keyTypeOf(call: CertsCall): KeyType | undefined {
-  const text = call.option("key-type");
-  if (text === undefined) return undefined;
-  const wanted = text.toLowerCase().replaceAll("-", "");
-  return oneOf("key-type", text, KEY_TYPES, wanted);
+  return choiceOf(call, "key-type", KEY_TYPES, (text) => text.toLowerCase().replaceAll("-", ""));
 }
 
 /** Undefined = not said. */
-export function daysOf(call: CertsCall): number | undefined {
-  const text = call.option("days");
-  return text === undefined ? undefined : parseCount(text, 1, LEAF_DAYS_MAX);
+export function daysOf(call: CertsCall, maximum: number = LEAF_DAYS_MAX): number | undefined {
+  return call.read("days", (text) => parseCount(text, 1, maximum));
 }
 
-export function authorityDaysOf(call: CertsCall): number {
-  const text = call.option("days");
-  return text === undefined ? AUTHORITY_DAYS : parseCount(text, 1, AUTHORITY_DAYS_MAX);
+/** What a new authority is made of. */
+export function authorityProfileOf(call: CertsCall): { days: number; keyType: KeyType } {
+  const days = daysOf(call, AUTHORITY_DAYS_MAX) ?? AUTHORITY_DAYS;
+  return { days, keyType: keyTypeOf(call) ?? "p256" };
 }
 
 /** Milliseconds; undefined = not said. */
 export function expiringOf(call: CertsCall): number | undefined {
-  const text = call.option("expiring");
-  return text === undefined
-    ? undefined
-    : parseTimeSpan(text, 0, AUTHORITY_DAYS_MAX * DAY_USEC) / 1000;
+  const maxUsec = AUTHORITY_DAYS_MAX * DAY_USEC;
+  return call.read("expiring", (text) => parseTimeSpan(text, 0, maxUsec) / 1000);
 }
 
+/** @param normalize from what people write to what is among the choices */
 export function choiceOf<T extends string>(
   call: CertsCall,
   name: string,
   choices: readonly T[],
+  normalize = (text: string): string => text,
 ): T | undefined {
-  const text = call.option(name);
-  return text === undefined ? undefined : oneOf(name, text, choices, text);
+  return call.read(name, (text) => {
+    const found = choices.find((choice) => choice === normalize(text));
+    if (found !== undefined) return found;
+    throw new AgentError("E_USAGE", `Cannot use "${text}": need one of ${choices.join(", ")}`);
+  });
 }
 
 /** "2029-02-24": the day, in UTC. */
@@ -193,14 +209,27 @@ function callOf(line: CommandLine): CertsCall {
     line.uses.findLast((use) => use.option.name === name)?.value;
   const directory = resolve(option("directory") ?? DEFAULT_DIRECTORY);
   const nowMs = Date.now();
-  const file = option(PASSPHRASE_OPTION.name);
+  let filed: string | undefined;
+  const filedPassphrase = (): string | undefined => {
+    const file = option(PASSPHRASE_OPTION.name);
+    if (file !== undefined) filed ??= readPassphraseFile(file);
+    return filed;
+  };
   return {
     words: line.words,
-    line,
     directory,
     nowMs,
     option,
+    read: <T>(name: string, read: (text: string) => T): T | undefined => {
+      const text = option(name);
+      try {
+        return text === undefined ? undefined : read(text);
+      } catch (error) {
+        throw atOption(name, error);
+      }
+    },
     has: (name) => hasOption(line, name),
+    filedPassphrase,
     result: (value, text): 0 => {
       return print(hasOption(line, "json") ? `${JSON.stringify(value, null, 2)}\n` : text);
     },
@@ -208,16 +237,14 @@ function callOf(line: CommandLine): CertsCall {
       directory,
       nowMs,
       report: (message) => log.warn(message),
-      passphrase: async (): Promise<string | undefined> => {
-        if (file !== undefined) return readPassphraseFile(file);
-        return await askPassphrase("Passphrase of the authority's key");
-      },
+      passphrase: async () =>
+        filedPassphrase() ?? (await askPassphrase("Passphrase of the authority's key")),
     },
   };
 }
 
 function checkWords(words: readonly string[], verb: CertsVerb, name: string): void {
-  const [min, max] = verb.wordCounts ?? [0, 0];
+  const [min, max = Number.POSITIVE_INFINITY] = verb.wordCounts ?? [0, 0];
   const hint = `Usage: agent certs ${name} [OPTION]... ${verb.words ?? ""}`.trimEnd();
   if (words.length < min) {
     throw new AgentError("E_USAGE", `Cannot run "agent certs ${name}": too few arguments`, {
@@ -229,16 +256,4 @@ function checkWords(words: readonly string[], verb: CertsVerb, name: string): vo
   throw new AgentError("E_USAGE", `Cannot use "${extra}": no further argument is expected`, {
     hint,
   });
-}
-
-function oneOf<T extends string>(
-  option: string,
-  text: string,
-  choices: readonly T[],
-  wanted: string,
-): T {
-  const found = choices.find((choice) => choice === wanted);
-  if (found !== undefined) return found;
-  const message = `--${option}: Cannot use "${text}": need one of ${choices.join(", ")}`;
-  throw new AgentError("E_USAGE", message);
 }

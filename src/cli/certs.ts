@@ -7,8 +7,15 @@ import { formatPair } from "./usage.ts";
 
 const PROGRAM = "agent certs";
 
-/** Loaded when called for: most of them need no ASN.1 library. */
-const VERBS: Record<string, { description: string; load(): Promise<CertsVerb> }> = {
+interface Verb {
+  description: string;
+  /** Not among those that are listed: no one calls it by hand. */
+  isInternal?: boolean;
+  load(): Promise<CertsVerb>;
+}
+
+/** Loaded when called for: what they need, the library for certificates above all, takes longer than all else. */
+const VERBS: Record<string, Verb> = {
   init: {
     description: "Make an authority, or take over one of Netdata's script",
     load: async () => (await import("./certs-init.ts")).initVerb,
@@ -32,6 +39,10 @@ const VERBS: Record<string, { description: string; load(): Promise<CertsVerb> }>
   accept: {
     description: "On a host: put the signed certificate in place",
     load: async () => (await import("./certs-request.ts")).acceptVerb,
+  },
+  token: {
+    description: "Make a one-time token, with which a host enrols over the network",
+    load: async () => (await import("./certs-token.ts")).tokenVerb,
   },
   renew: {
     description: "Replace certificates by ones that end later",
@@ -65,6 +76,11 @@ const VERBS: Record<string, { description: string; load(): Promise<CertsVerb> }>
     description: "Change the authority, without cutting off a host",
     load: async () => (await import("./certs-init.ts")).rotateVerb,
   },
+  answer: {
+    description: "Answer a question of agent serve",
+    isInternal: true,
+    load: async () => (await import("./certs-answer.ts")).answerVerb,
+  },
 };
 
 export const certsCommandTree: CommandDef = defineCommand({
@@ -88,9 +104,9 @@ async function runVerb([name = "", ...argv]: readonly string[]): Promise<number>
 }
 
 function formatCertsUsage(): string {
-  const verbs = Object.entries(VERBS).flatMap(([name, { description }]) =>
-    formatPair(name, description),
-  );
+  const verbs = Object.entries(VERBS)
+    .filter(([, { isInternal = false }]) => !isInternal)
+    .flatMap(([name, { description }]) => formatPair(name, description));
   return `${[
     `Usage: ${PROGRAM} VERB [OPTION]...`,
     "",

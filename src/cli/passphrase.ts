@@ -53,13 +53,18 @@ export async function askNewPassphrase(): Promise<string> {
   throw new AgentError("E_USAGE", "Cannot use the passphrase: the second one differs");
 }
 
+/** In UTF-8, where the further bytes of a character are 10xxxxxx. */
+function beginsCharacter(byte: number): boolean {
+  return (byte & 0xc0) !== 0x80;
+}
+
 /** Resolves with the line that is typed. The stream is left as it was, for the next question. */
 async function readHidden(stdin: NodeJS.ReadStream): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const typed: number[] = [];
   const onData = (chunk: Buffer): void => {
     for (const byte of chunk) {
-      if (BACKSPACES.includes(byte)) typed.pop();
+      if (BACKSPACES.includes(byte)) typed.splice(typed.findLastIndex(beginsCharacter));
       else if (byte === CTRL_C) reject(new AgentError("E_USAGE", "Cannot go on: interrupted"));
       // What comes after it changes nothing any more.
       else if (LINE_ENDS.includes(byte)) resolve(Buffer.from(typed).toString("utf8"));

@@ -6,6 +6,7 @@ import { configureLog } from "../log.ts";
 import { isJournalStream } from "../platform/service.ts";
 import { versionText } from "../version.ts";
 import { print, reportError } from "./command.ts";
+import { PRIORITIES } from "./priorities.ts";
 import { formatPair } from "./usage.ts";
 
 const PROGRAM = "agent";
@@ -23,6 +24,14 @@ const COMMANDS: Record<string, { description: string; load(): Promise<CommandDef
   certs: {
     description: "Make, renew and revoke the certificates of servers and clients",
     load: async () => (await import("./certs.ts")).certsCommandTree,
+  },
+  install: {
+    description: "Set this machine up: programs, units, certificates; show, renew, upgrade it",
+    load: async () => (await import("./install.ts")).installCommand,
+  },
+  uninstall: {
+    description: "Take back what install did",
+    load: async () => (await import("./uninstall.ts")).uninstallCommand,
   },
 };
 
@@ -88,6 +97,5 @@ function formatRootUsage(): string {
 
 /** systemd takes numbers, too. */
 function levelName(level: string | undefined): string | undefined {
-  const names = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-  return level === undefined ? undefined : (names[Number(level)] ?? level);
+  return level === undefined ? undefined : (PRIORITIES[Number(level)] ?? level);
 }

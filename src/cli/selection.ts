@@ -2,12 +2,10 @@
 import { AgentError } from "../errors.ts";
 import { isFieldName } from "../journal/field-name.ts";
 import { compileExpression } from "../upload/expressions.ts";
+import { PRIORITIES } from "./priorities.ts";
 import { quoteWord } from "./words.ts";
 
-/** By number. syslog(3) */
-const PRIORITIES = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-
-/** By number; those between have no name. */
+/** By number; those between have no name. syslog(3) */
 const FACILITIES: readonly (string | undefined)[] = [
   ..."kern user mail daemon auth syslog lpr news uucp cron authpriv ftp".split(" "),
   ...Array.from({ length: 4 }, () => undefined),

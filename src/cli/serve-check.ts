@@ -2,8 +2,9 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseRevocationList } from "../bytes/revocation-list.ts";
+import { revocationDers } from "../serve/certificates.ts";
 import type { ServeSettings } from "../serve/settings.ts";
-import { checkAuthority, checkIdentity, pemBlocks } from "./certificate-files.ts";
+import { checkAuthority, checkIdentity } from "./certificate-files.ts";
 import { type ConfigRow, fileRow, PathChecks, settingRows } from "./check-config.ts";
 import { ALL_SERVE_SETTINGS, SERVE_SETTINGS } from "./serve-options.ts";
 import type { ServeSetup } from "./serve-settings.ts";
@@ -46,19 +47,14 @@ function usesTls({ listenHttps, listenHttp, listenRaw, ...rest }: ServeSettings)
 
 function checkRevocationList(checks: PathChecks, file: string, nowMs: number): void {
   checks.check(file, (report) => {
-    const bytes = readFileSync(file);
-    const blocks = pemBlocks(bytes.toString("latin1"), "X509 CRL");
-    const lists = blocks.length === 0 ? [bytes] : blocks.map(decodePem);
-    for (const { nextUpdateMs } of lists.map(parseRevocationList)) {
+    const lists = revocationDers(readFileSync(file)).map(parseRevocationList);
+    if (lists.length === 0) throw new Error("no list in it");
+    for (const { nextUpdateMs } of lists) {
       if (nextUpdateMs === undefined || nextUpdateMs >= nowMs) continue;
       const due = new Date(nextUpdateMs).toISOString();
       report(`The list is out of date, the next was due on ${due}`);
     }
   });
-}
-
-function decodePem(block: string): Buffer {
-  return Buffer.from(block.replace(/-----[^-]+-----/g, ""), "base64");
 }
 
 /** Of the files written; the environment has its say there. */

@@ -22,12 +22,12 @@ import {
 } from "./args.ts";
 import type { ReadContext, Setting } from "./setting.ts";
 import {
+  authority,
   type Described,
   flag,
   list,
   optional,
   path,
-  readAuthority,
   readEncodingWords,
   readPath,
   scalar,
@@ -146,18 +146,10 @@ export const SERVE_SETTINGS = {
     },
     "/etc/ssl/certs/journal-remote.pem",
   ),
-  authority: scalar<string>(
-    {
-      name: "trust",
-      key: "TrustedCertificateFile",
-      valueHint: "FILE|all",
-      group: TRUST,
-      description: 'CA whose certificates may send, PEM; "all" turns the check off',
-      defaultText: "/etc/ssl/ca/trusted.pem",
-    },
-    "/etc/ssl/ca/trusted.pem",
-    { read: readAuthority, show: (value) => value },
-  ),
+  authority: authority({
+    group: TRUST,
+    description: 'CA whose certificates may send, PEM; "all" turns the check off',
+  }),
   crlFiles: list(
     {
       name: "crl",
@@ -175,6 +167,18 @@ export const SERVE_SETTINGS = {
     group: TRUST,
     description: "Accept only senders whose name in the certificate matches (* and ?)",
   }),
+  enrollSocket: optional(
+    {
+      name: "enroll-socket",
+      key: "EnrollSocket",
+      valueHint: "PATH",
+      group: TRUST,
+      description:
+        "Let hosts with a token of agent certs token enrol over HTTPS, by the signer at this socket",
+      defaultText: "off",
+    },
+    readPath,
+  ),
 };
 
 /** `undefined` is the automatic value, which depends on the file system. */

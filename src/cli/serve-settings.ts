@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { AgentError } from "../errors.ts";
 import type { LoadedConfig } from "../platform/config-files.ts";
 import type { IngestLimits, JournalFormatSettings, ServeSettings } from "../serve/settings.ts";
-import { parseBoolean } from "./args.ts";
+import { booleanOf } from "./args.ts";
 import { type CommandLine, hasOption } from "./options.ts";
 import {
   ALL_SERVE_SETTINGS,
@@ -70,6 +70,7 @@ export function resolveServeSettings(
       allowSubject: settingValue(values, SERVE_SETTINGS.allowSubject),
     },
     announcedEncodings: settingValue(values, SERVE_SETTINGS.announcedEncodings),
+    enrollSocket: settingValue(values, SERVE_SETTINGS.enrollSocket),
     retention: readGroup(values, RETENTION_SETTINGS),
     limits: consistentLimits(readGroup(values, LIMIT_SETTINGS)),
     format: readFormat(settingValue(values, SERVE_SETTINGS.compress), environment, problems),
@@ -113,7 +114,7 @@ function readFormat(
   const isCompressed = compress && readCompression(environment.SYSTEMD_JOURNAL_COMPRESS, problems);
   const readSwitch = (name: "SYSTEMD_JOURNAL_COMPACT" | "SYSTEMD_JOURNAL_KEYED_HASH"): boolean => {
     const text = environment[name];
-    const isOn = text === undefined ? true : asBoolean(text);
+    const isOn = text === undefined ? true : booleanOf(text);
     if (isOn === undefined) problems.push(ignored(name, text, "a boolean is needed"));
     return isOn ?? true;
   };
@@ -129,7 +130,7 @@ function readCompression(text: string | undefined, problems: Problem[]): boolean
   const word = text?.toUpperCase();
   if (text === undefined || word === "ZSTD") return true;
   if (word === "NONE") return false;
-  const isOn = asBoolean(text);
+  const isOn = booleanOf(text);
   if (isOn === undefined) {
     problems.push(ignored("SYSTEMD_JOURNAL_COMPRESS", text, "a boolean, ZSTD or NONE is needed"));
   }
@@ -138,14 +139,6 @@ function readCompression(text: string | undefined, problems: Problem[]): boolean
 
 function ignored(name: string, text: string | undefined, need: string): Problem {
   return { where: name, message: `Cannot use "${text}": ${need}, ignoring` };
-}
-
-function asBoolean(text: string): boolean | undefined {
-  try {
-    return parseBoolean(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function* importViolations(

@@ -1,7 +1,7 @@
 /** The kinds of settings there are: one value, a path, a switch, a list. */
 import { resolve } from "node:path";
 import { AgentError } from "../errors.ts";
-import { parseBoolean } from "./args.ts";
+import { booleanOf, parseBoolean } from "./args.ts";
 import type { ReadContext, Setting } from "./setting.ts";
 
 /** What the table of a command says about a setting; the kind gives the rest. */
@@ -67,12 +67,13 @@ export function flag({
   };
 }
 
-/** What each use or assignment brings is added to what was there. */
+/** Each use or assignment adds to what was there. */
 export function collection<T>(
   described: Described<readonly T[]>,
   functions: {
-    readItems(text: string, context: ReadContext<readonly T[]>): readonly T[];
-    showItem(item: T): string;
+    /** @returns all that there are then */
+    add(previous: readonly T[], text: string, context: ReadContext<readonly T[]>): readonly T[];
+    showItems(items: readonly T[]): string;
   },
 ): Setting<readonly T[]> {
   return {
@@ -80,11 +81,8 @@ export function collection<T>(
     takesValue: "always",
     repeatable: true,
     fallback: [],
-    read: (text, context) => [
-      ...(context.previous ?? []),
-      ...functions.readItems(text, { ...context, previous: undefined }),
-    ],
-    show: (items) => (items.length === 0 ? "none" : items.map(functions.showItem).join(" ")),
+    read: (text, context) => functions.add(context.previous ?? [], text, context),
+    show: (items) => (items.length === 0 ? "none" : functions.showItems(items)),
   };
 }
 
@@ -94,8 +92,8 @@ export function list(
   readItem: (text: string, context: Pick<ReadContext<unknown>, "from">) => string = (text) => text,
 ): Setting<readonly string[]> {
   return collection(described, {
-    readItems: (text, context) => [readItem(text, context)],
-    showItem: (item) => item,
+    add: (previous, text, context) => [...previous, readItem(text, context)],
+    showItems: (items) => items.join(" "),
   });
 }
 
@@ -110,7 +108,24 @@ export function readPath(text: string, { from }: Pick<ReadContext<unknown>, "fro
 }
 
 /** A CA's file, or "all" (in files "-"): nothing is checked. */
-export function readAuthority(text: string, context: Pick<ReadContext<unknown>, "from">): string {
+export function authority(
+  described: Pick<Described<string>, "group" | "description">,
+): Setting<string> {
+  const fallback = "/etc/ssl/ca/trusted.pem";
+  return scalar(
+    {
+      name: "trust",
+      key: "TrustedCertificateFile",
+      valueHint: "FILE|all",
+      defaultText: fallback,
+      ...described,
+    },
+    fallback,
+    { read: readAuthority, show: (value) => value },
+  );
+}
+
+function readAuthority(text: string, context: Pick<ReadContext<unknown>, "from">): string {
   if (text === "-" || (text === "all" && context.from === "command line")) return "all";
   if (text !== "all") return readPath(text, context);
   throw new AgentError("E_USAGE", 'Cannot use "all": in a file, "-" turns the check off');
@@ -122,7 +137,7 @@ export function readEncodingWords<T>(
   { from, previous = [], warn }: ReadContext<readonly T[]>,
   { known, readWord }: { known: readonly string[]; readWord(word: string): T | undefined },
 ): readonly T[] {
-  if (isFalse(text)) return [];
+  if (booleanOf(text) === false) return [];
   const found = [...previous];
   for (const word of text.split(/[\s,]+/)) {
     const encoding = readWord(word.toLowerCase());
@@ -135,12 +150,4 @@ export function readEncodingWords<T>(
     warn(`${message}; ignoring the word`);
   }
   return found;
-}
-
-function isFalse(text: string): boolean {
-  try {
-    return !parseBoolean(text);
-  } catch {
-    return false;
-  }
 }

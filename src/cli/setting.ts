@@ -149,7 +149,7 @@ function readUses(
 }
 
 /** With the option's name before it; whatever is wrong with the value, it is whoever gave it that is told. */
-function atOption(name: string, error: unknown): unknown {
+export function atOption(name: string, error: unknown): unknown {
   if (!(error instanceof AgentError)) return error;
   return new AgentError("E_USAGE", `--${name}: ${error.message}`, {
     cause: error,

@@ -18,13 +18,13 @@ import { formatSize, formatTimeSpan, parseCount, parseSize, parseTimeSpan } from
 import { addHeader, parseHeader } from "./header.ts";
 import type { ReadContext, Setting } from "./setting.ts";
 import {
+  authority,
   choice,
   collection,
   type Described,
   flag,
   optional,
   path,
-  readAuthority,
   readEncodingWords,
   readPath,
   scalar,
@@ -74,7 +74,10 @@ export const TARGET_SETTINGS = {
         description:
           "Send to the receiver at URL: [https://|http://]HOST[:PORT][/PATH], port 19532 and HTTPS where it does not say; those of a later file replace those of the files before it",
       },
-      { readItems: readUrl, showItem: withoutPassword },
+      {
+        add: (previous, text) => [...previous, readUrl(text)],
+        showItems: (urls) => urls.map(withoutPassword).join(" "),
+      },
     ),
     startsAnewInEachFile: true,
   },
@@ -99,21 +102,20 @@ export const TARGET_SETTINGS = {
     },
     readProxy,
   ),
-  headers: {
-    ...collection<UploadSettings["headers"][number]>(
-      {
-        name: "header",
-        key: "Header",
-        valueHint: '"NAME: VALUE"',
-        group: TARGET,
-        description:
-          "Add a header to each request, with the escapes of C; values of one name are joined",
-      },
-      { readItems: (text) => [parseHeader(text)], showItem: showHeader },
-    ),
-    read: (text, { previous = [] }): UploadSettings["headers"] =>
-      addHeader(previous, parseHeader(text)),
-  } satisfies Setting<UploadSettings["headers"]>,
+  headers: collection<UploadSettings["headers"][number]>(
+    {
+      name: "header",
+      key: "Header",
+      valueHint: '"NAME: VALUE"',
+      group: TARGET,
+      description:
+        "Add a header to each request, with the escapes of C; values of one name are joined",
+    },
+    {
+      add: (previous, text) => addHeader(previous, parseHeader(text)),
+      showItems: (headers) => headers.map(showHeader).join(" "),
+    },
+  ),
   bearerTokenFile: optional(
     {
       name: "bearer-token-file",
@@ -160,19 +162,11 @@ export const TRUST_SETTINGS = {
     "/etc/ssl/certs/journal-upload.pem",
     "-",
   ),
-  trust: scalar<string>(
-    {
-      name: "trust",
-      key: "TrustedCertificateFile",
-      valueHint: "FILE|all",
-      group: TRUST,
-      description:
-        'CA that receivers have their certificates from, PEM; "all" (in files "-") turns off the check of both the certificate and the host name',
-      defaultText: "/etc/ssl/ca/trusted.pem",
-    },
-    "/etc/ssl/ca/trusted.pem",
-    { read: readAuthority, show: (value) => value },
-  ),
+  trust: authority({
+    group: TRUST,
+    description:
+      'CA that receivers have their certificates from, PEM; "all" (in files "-") turns off the check of both the certificate and the host name',
+  }),
 };
 
 export const DELIVERY_SETTINGS = {
@@ -338,9 +332,9 @@ function patience({
   });
 }
 
-function readUrl(text: string): string[] {
+function readUrl(text: string): string {
   parseUploadUrl(text);
-  return [text];
+  return text;
 }
 
 /** Of the user information in a URL. */

@@ -130,10 +130,9 @@ function withMatchWords(values: GivenValues, words: readonly string[]): GivenVal
 
 /** A place that the command line names is read in place of those that files name. */
 function withoutOverridden(values: GivenValues, exportFiles: readonly string[]): GivenValues {
-  const others = Object.values(PLACE_SETTINGS);
   const isChosen = EXCLUSIVE_PLACES.some((setting) => isOnCommandLine(values, setting));
   let overridden: readonly Setting<unknown>[] = isChosen ? EXCLUSIVE_PLACES : [];
-  if (exportFiles.length > 0) overridden = others;
+  if (exportFiles.length > 0) overridden = Object.values(PLACE_SETTINGS);
   const isKept = ([name, { origin }]: [string, GivenValue]): boolean =>
     origin === "command line" || !overridden.some((setting) => setting.name === name);
   return new Map([...values].filter(isKept));

@@ -2,7 +2,7 @@
 import { AgentError } from "../errors.ts";
 import { DEFAULT_STATE_FILE, type TransformSettings } from "../upload/settings.ts";
 import { mangleUnitName } from "../upload/units.ts";
-import { formatTimeSpan, parseBoolean, parseCount, parseTimeSpan } from "./args.ts";
+import { booleanOf, formatTimeSpan, parseCount, parseTimeSpan } from "./args.ts";
 import {
   formatRedaction,
   parseAddedField,
@@ -21,15 +21,7 @@ import {
   parsePriorities,
 } from "./selection.ts";
 import type { Setting } from "./setting.ts";
-import {
-  collection,
-  type Described,
-  flag,
-  list,
-  optional,
-  readPath,
-  scalar,
-} from "./setting-kinds.ts";
+import { collection, flag, list, optional, readPath, scalar } from "./setting-kinds.ts";
 import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 import { quoteWord, splitWords } from "./words.ts";
 
@@ -331,7 +323,10 @@ export const TRANSFORM_SETTINGS = {
       description:
         'In fields whose name matches, put TEXT (without any, ***) in place of what the regular expression finds, without one, or in more than 64 KiB or other than text, of the whole value: MESSAGE /(password|token)=\\S+/ "$1=***"',
     },
-    { readItems: (text) => [parseRedaction(text)], showItem: formatRedaction },
+    {
+      add: (previous, text) => [...previous, parseRedaction(text)],
+      showItems: (rules) => rules.map(formatRedaction).join(" "),
+    },
   ),
   addFields: collection<TransformSettings["addFields"][number]>(
     {
@@ -342,8 +337,9 @@ export const TRANSFORM_SETTINGS = {
       description: "Add a field to each entry; its name does not begin with an underscore",
     },
     {
-      readItems: (text) => [parseAddedField(text)],
-      showItem: ({ name, value }) => quoteWord(`${name}=${value}`),
+      add: (previous, text) => [...previous, parseAddedField(text)],
+      showItems: (fields) =>
+        fields.map(({ name, value }) => quoteWord(`${name}=${value}`)).join(" "),
     },
   ),
 };
@@ -403,11 +399,10 @@ function numbers(
   },
 ): Setting<readonly number[]> {
   const { valueHint, read, show } = functions;
-  const described: Described<readonly number[]> = { ...kind, group, valueHint };
-  return {
-    ...collection(described, { readItems: read, showItem: String }),
-    show: (value) => (value.length === 0 ? "none" : show(value)),
-  };
+  return collection<number>(
+    { ...kind, group, valueHint },
+    { add: (previous, text) => [...previous, ...read(text)], showItems: show },
+  );
 }
 
 /** Each use or assignment is an alternative, or several. */
@@ -415,13 +410,13 @@ function matches(
   group: string,
   kind: Kind<readonly (readonly string[])[]>,
 ): Setting<readonly (readonly string[])[]> {
-  return {
-    ...collection<readonly string[]>(
-      { ...kind, group, valueHint: '"FIELD=value ... [+ ...]"' },
-      { readItems: (text) => parseMatches(splitWords(text)), showItem: () => "" },
-    ),
-    show: (value) => (value.length === 0 ? "none" : formatMatches(value)),
-  };
+  return collection<readonly string[]>(
+    { ...kind, group, valueHint: '"FIELD=value ... [+ ...]"' },
+    {
+      add: (previous, text) => [...previous, ...parseMatches(splitWords(text))],
+      showItems: formatMatches,
+    },
+  );
 }
 
 /** As machinectl(1) names containers. */
@@ -449,11 +444,7 @@ function readStateFile(
   text: string,
   context: { from: "file" | "command line" },
 ): string | undefined {
-  let isOn: boolean;
-  try {
-    isOn = parseBoolean(text);
-  } catch {
-    return readPath(text, context);
-  }
+  const isOn = booleanOf(text);
+  if (isOn === undefined) return readPath(text, context);
   return isOn ? DEFAULT_STATE_FILE : undefined;
 }

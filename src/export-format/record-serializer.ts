@@ -6,6 +6,7 @@
  * was written before, they are copied from there at once.
  */
 import { formatId128, isEqualId128 } from "../bytes/id128.ts";
+import { RECORDS_MAX } from "../journal/reader/data-cache.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
 import { ascii, BOOT_ID_NAME, isName } from "./fields.ts";
 import { isPlainText } from "./text.ts";
@@ -16,8 +17,6 @@ const LF = 0x0a;
 const SIZE_BYTES = 8;
 /** More than the lines before the fields can take: 120 bytes of labels, 4 ids, 7 numbers. */
 const HEAD_SIZE_MAX = 512;
-/** Records of a DataCache. */
-const PLACES = 64 * 1024;
 
 /** What is known of a record. */
 const Kind = { unknown: 0, text: 1, binary: 2, skipped: 3 } as const;
@@ -54,10 +53,10 @@ class HeadText {
 export class RecordSerializer {
   #target: Buffer = Buffer.alloc(0);
   /** Where record r was written last in the target, and its size there; counts if `#epoch` is the current one. */
-  readonly #place = new Uint32Array(PLACES);
-  readonly #writtenSize = new Uint32Array(PLACES);
-  readonly #placeEpoch = new Int32Array(PLACES);
-  readonly #kind = new Uint8Array(PLACES);
+  readonly #place = new Uint32Array(RECORDS_MAX);
+  readonly #writtenSize = new Uint32Array(RECORDS_MAX);
+  readonly #placeEpoch = new Int32Array(RECORDS_MAX);
+  readonly #kind = new Uint8Array(RECORDS_MAX);
   #epoch = 0;
   #generation = -1;
   readonly #headText = new HeadText();

@@ -9,6 +9,9 @@ export interface Field {
 
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Of a line with a chunk's size and its extensions. */
+export const CHUNK_LINE_SIZE_MAX = 4096;
+
 /** 13 hexadecimal digits stay below 2^53. Nobody uses the extensions. */
 const CHUNK_LINE = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 

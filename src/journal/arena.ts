@@ -46,7 +46,7 @@ export class Arena {
     this.file = file;
     this.compact = state.compact;
     this.#sizeMax = state.sizeMax;
-    this.end = state.end;
+    this.end = state.end >>> 0;
     this.tailObjectOffset = state.tailObjectOffset;
     this.objects = state.objects;
     this.entryArrays = state.entryArrays;
@@ -67,7 +67,8 @@ export class Arena {
     }
     this.file.set32(offset + OBJECT.type, type | (flags << 8));
     this.file.set32(offset + OBJECT.size, size);
-    this.end = end;
+    // An integer also for the engine, whatever `size` was: as a double it would make every offset one.
+    this.end = end >>> 0;
     this.tailObjectOffset = offset;
     this.objects++;
     return offset;
@@ -94,13 +95,13 @@ export class Arena {
     const wanted = items > lastCapacity ? (items + 1) * 2 : lastCapacity * 2;
     const space = (this.#sizeMax - this.end - ARRAY_RESERVE) / 2;
     const room = Math.floor(space / this.arrayItemSize);
-    return Math.max(ARRAY_CAPACITY_MIN, Math.min(wanted, room));
+    return Math.max(ARRAY_CAPACITY_MIN, Math.min(wanted, room)) | 0;
   }
 
   /** A le64 into space that was zero: the high word only where there is one. */
   setNew64(offset: number, value: number): void {
-    this.file.set32(offset, value >>> 0);
-    if (value >= TWO_32) this.file.set32(offset + 4, Math.floor(value / TWO_32));
+    this.file.set32(offset, value | 0);
+    if (value >= TWO_32) this.file.set32(offset + 4, Math.floor(value / TWO_32) | 0);
   }
 
   /**

@@ -6,8 +6,9 @@ import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
 import { type Arena, requireRising } from "./arena.ts";
+import { BucketTable } from "./bucket-table.ts";
 import { type DataIndex, NO_RECORD, RECORD, releaseIndex, takeIndex } from "./data-index.ts";
-import { bucketOf, type FieldTable } from "./field-table.ts";
+import type { FieldTable } from "./field-table.ts";
 import {
   DATA,
   ENTRY_ARRAY,
@@ -19,6 +20,7 @@ import {
   ObjectType,
 } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
+import { bucketOf } from "./payload-hash.ts";
 
 /** Items from which an array is worth having in memory. */
 const LONG_ARRAY = 64;
@@ -55,6 +57,7 @@ export class DataTable {
   readonly #compressThreshold: number;
   readonly #payloadStart: number;
   readonly #isNew: boolean;
+  readonly #table: BucketTable;
   /**
    * Bucket and offset of each DATA object of a new file that is not in its bucket yet. Nothing looks for it there:
    * so its bucket and the object before it, anywhere in the file, are written to once a flush.
@@ -79,8 +82,15 @@ export class DataTable {
     this.#payloadStart = options.arena.compact ? DATA.compactPayload : DATA.regularPayload;
     this.#isNew = options.isNew;
     this.#bucketLength = new Uint8Array(this.buckets);
+    const isBusy = this.buckets > QUIET_BUCKETS_MAX;
+    this.#table = new BucketTable(
+      options.arena.file,
+      this.#itemsOffset,
+      this.buckets,
+      this.#isNew && isBusy,
+    );
     // The file is rotated when its hash table is three quarters full.
-    this.index = takeIndex(this.buckets > QUIET_BUCKETS_MAX ? this.buckets : QUIET_RECORDS);
+    this.index = takeIndex(isBusy ? this.buckets : QUIET_RECORDS);
   }
 
   /** Whether record `guess` holds exactly [start .. end) of `view`. */
@@ -165,6 +175,11 @@ export class DataTable {
     this.#linkAppended();
   }
 
+  /** Writes what leads to the objects, which have been flushed. @throws the runtime's error */
+  flushTable(): void {
+    this.#table.flush();
+  }
+
   /**
    * Both at once: readers refuse a DATA object with a first entry but no count, and the page cache may have pages
    * written at any time. So what may have to be read comes first.
@@ -237,7 +252,7 @@ export class DataTable {
     const offset = this.#append(view, start, end, storedLow, storedHigh);
     this.#countInBucket(bucket);
     if (this.#isNew) this.#appended.push(bucket, offset);
-    else this.#linkBucket(bucket, offset);
+    else this.#table.append(bucket, offset);
     this.#fields.link(view, start, start + nameLength, offset);
     this.count++;
     const record = this.index.add(low, high, offset, end - start);
@@ -353,19 +368,10 @@ export class DataTable {
   #linkAppended(): void {
     const appended = this.#appended;
     for (; this.#linked < appended.length; this.#linked += 2) {
-      this.#linkBucket(appended[this.#linked]!, appended[this.#linked + 1]!);
+      this.#table.append(appended[this.#linked]!, appended[this.#linked + 1]!);
     }
     this.#appended = [];
     this.#linked = 0;
-  }
-
-  #linkBucket(bucket: number, offset: number): void {
-    const { file } = this.#arena;
-    const item = this.#itemsOffset + bucket * HASH_ITEM_SIZE;
-    const tail = file.get32(item + HASH_ITEM.tail);
-    if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
-    else file.poke32(tail + DATA.nextHashOffset, offset);
-    file.set32(item + HASH_ITEM.tail, offset);
   }
 }
 

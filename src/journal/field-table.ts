@@ -1,9 +1,8 @@
 /** FIELD objects of one file: a name each, and the newest DATA object with that name. */
-import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
-import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { type Arena, requireRising } from "./arena.ts";
 import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, ObjectType } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
+import { bucketOf, hashPayload, payloadHash } from "./payload-hash.ts";
 
 interface FieldRecord {
   name: Uint8Array;
@@ -67,8 +66,10 @@ export class FieldTable {
 
   #findInFile(view: DataView, start: number, end: number): FieldRecord {
     const { file } = this.#arena;
-    const hash = this.#hash(view, start, end);
-    const item = this.#itemsOffset + bucketOf(hash.low, hash.high, this.buckets) * HASH_ITEM_SIZE;
+    hashPayload(this.#key, view, start, end);
+    const { low, high } = payloadHash;
+    const bucket = bucketOf(low, high, this.buckets);
+    const item = this.#itemsOffset + bucket * HASH_ITEM_SIZE;
     let tail = 0;
     let depth = 0;
     for (let offset = file.get32(item + HASH_ITEM.head); offset !== 0; depth++) {
@@ -83,36 +84,22 @@ export class FieldTable {
       offset = next;
     }
     this.chainDepth = Math.max(this.chainDepth, depth - 1);
-    const offset = this.#append(view, start, end, hash);
+    const offset = this.#append(view, start, end, low, high);
     if (tail === 0) file.set32(item + HASH_ITEM.head, offset);
     else file.set32(tail + FIELD.nextHashOffset, offset);
     file.set32(item + HASH_ITEM.tail, offset);
     return { name: copyName(view, start, end), offset, headDataOffset: 0, changed: false };
   }
 
-  #append(view: DataView, start: number, end: number, hash: { low: number; high: number }): number {
+  #append(view: DataView, start: number, end: number, low: number, high: number): number {
     const { file } = this.#arena;
     const offset = this.#arena.allocate(ObjectType.field, 0, FIELD.payload + end - start);
-    file.set32(offset + FIELD.hash, hash.low);
-    file.set32(offset + FIELD.hash + 4, hash.high);
+    file.set32(offset + FIELD.hash, low);
+    file.set32(offset + FIELD.hash + 4, high);
     file.copyIn(offset + FIELD.payload, view, start, end);
     this.count++;
     return offset;
   }
-
-  #hash(view: DataView, start: number, end: number): { low: number; high: number } {
-    if (this.#key === undefined) {
-      hashJenkins(view, start, end);
-      return jenkins;
-    }
-    hashSiphash24(this.#key, view, start, end);
-    return siphash;
-  }
-}
-
-/** hash % buckets for a hash of two u32 halves; exact below 2^21 buckets. */
-export function bucketOf(low: number, high: number, buckets: number): number {
-  return (((high >>> 0) % buckets) * 4294967296 + (low >>> 0)) % buckets;
 }
 
 function copyName(view: DataView, start: number, end: number): Uint8Array {

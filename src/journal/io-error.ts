@@ -1,4 +1,4 @@
-/** Errors of the file system, wrapped once: callers decide by the code. */
+/** Errors of journal files, worded once: callers decide by the code. */
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 
 /** @returns E_NO_SPACE for a full disk or quota, E_IO for the rest; an AgentError as it is */
@@ -13,6 +13,12 @@ export function journalIoError(verb: string, path: string, error: unknown): Agen
  */
 export function journalSyncError(path: string, error: unknown): AgentError {
   return wrap("E_IO", "sync", path, error);
+}
+
+/** @returns E_JOURNAL_CORRUPT: what is wrong at `offset` of a file that is read */
+export function journalCorrupt(path: string, offset: number, what: string): AgentError {
+  const message = `Cannot read "${path}" at ${offset}: ${what}`;
+  return new AgentError("E_JOURNAL_CORRUPT", message, { offset });
 }
 
 function wrap(code: "E_IO" | "E_NO_SPACE", verb: string, path: string, error: unknown): AgentError {

@@ -98,7 +98,7 @@ export class PagedFile implements PageOwner {
     let from = start;
     let to = offset;
     while (from < end) {
-      const slot = this.#loadDirty(Math.floor(to / PAGE_SIZE));
+      const slot = this.#loadDirty(to >>> PAGE_SHIFT);
       const inPage = to & PAGE_MASK;
       const count = Math.min(end - from, PAGE_SIZE - inPage);
       this.#copyIntoSlot((slot << PAGE_SHIFT) + inPage, source, from, count);
@@ -320,13 +320,35 @@ export class PagedFile implements PageOwner {
 
   /** Writes `count` neighbouring pages in one call. */
   #writeRun(first: number, count: number): void {
-    for (let i = 0; i < count; i++) {
-      const base = this.#slots[first + i]! << PAGE_SHIFT;
-      staging.set(this.#bytes.subarray(base, base + PAGE_SIZE), i * PAGE_SIZE);
-    }
     const skip = first === 0 ? this.#headerSize : 0;
-    writeFully(this.fd, staging, skip, count * PAGE_SIZE - skip, first * PAGE_SIZE + skip);
+    const size = count * PAGE_SIZE;
+    const neighbours = this.#neighbours(first, count);
+    if (neighbours === count) {
+      const base = this.#slots[first]! << PAGE_SHIFT;
+      writeFully(this.fd, this.#bytes, base + skip, size - skip, first * PAGE_SIZE + skip);
+    } else {
+      this.#stage(first, count, neighbours);
+      writeFully(this.fd, staging, skip, size - skip, first * PAGE_SIZE + skip);
+    }
     if (first + count > this.#writtenPages) this.#writtenPages = first + count;
+  }
+
+  /** Copies pages to where they stand one behind the other; the first `neighbours` of them do already. */
+  #stage(first: number, count: number, neighbours: number): void {
+    let run = neighbours;
+    for (let i = 0; i < count; i += run, run = this.#neighbours(first + i, count - i)) {
+      const base = this.#slots[first + i]! << PAGE_SHIFT;
+      staging.set(this.#bytes.subarray(base, base + run * PAGE_SIZE), i * PAGE_SIZE);
+    }
+  }
+
+  /** How many of `count` pages from `first` on stand one behind the other in memory, too: at least one. */
+  #neighbours(first: number, count: number): number {
+    const slots = this.#slots;
+    const shift = slots[first]! - first;
+    let i = 1;
+    while (i < count && slots[first + i]! - first - i === shift) i++;
+    return i;
   }
 
   /** A long payload: whole pages go to the file at once, the ragged ends through the cache. */

@@ -4,7 +4,6 @@
  * published, also of a file that is being written. Lookups in rising order cost next to nothing.
  */
 import fs from "node:fs";
-import { AgentError } from "../errors.ts";
 import type { Entry } from "./entry.ts";
 import {
   ENTRY,
@@ -17,7 +16,7 @@ import {
   ObjectType,
 } from "./format.ts";
 import { decodeHeader } from "./header.ts";
-import { journalIoError } from "./io-error.ts";
+import { journalCorrupt, journalIoError } from "./io-error.ts";
 
 /** Array items lie close together, entries about half a kilobyte apart. */
 const WINDOW_SIZE = 64 * 1024;
@@ -122,16 +121,16 @@ export class SeqnumLookup {
     while (offset !== 0 && first < entries) {
       const size = this.#object(itemWindow, offset, ObjectType.entryArray);
       const capacity = Math.floor((size - ENTRY_ARRAY.items) / this.#itemSize);
-      if (capacity < 1) throw corrupt(this.path, "entry array has no items", offset);
+      if (capacity < 1) throw journalCorrupt(this.path, offset, "entry array has no items");
       arrays.push({ items: offset + ENTRY_ARRAY.items, first });
       first += capacity;
       const next = itemWindow.get64(this.#file, offset + ENTRY_ARRAY.nextEntryArrayOffset);
       if (next !== 0 && next <= offset)
-        throw corrupt(this.path, "entry array chain does not rise", offset);
+        throw journalCorrupt(this.path, offset, "entry array chain does not rise");
       offset = next;
     }
     if (first < entries)
-      throw corrupt(this.path, `entry arrays hold ${first} of ${entries} entries`, 0);
+      throw journalCorrupt(this.path, 0, `entry arrays hold ${first} of ${entries} entries`);
     return arrays;
   }
 
@@ -155,7 +154,8 @@ export class SeqnumLookup {
   /** Checks the type of an object and returns its size. */
   #object(window: Window, offset: number, type: number): number {
     const found = window.get32(this.#file, offset + OBJECT.type) & 0xff;
-    if (found !== type) throw corrupt(this.path, `object has type ${found}, need ${type}`, offset);
+    if (found !== type)
+      throw journalCorrupt(this.path, offset, `object has type ${found}, need ${type}`);
     return window.get64(this.#file, offset + OBJECT.size);
   }
 }
@@ -193,13 +193,13 @@ class Window {
   #load(file: WindowFile, offset: number, size: number): void {
     this.#file = undefined;
     // Also keeps a damaged offset away from the system call, which takes none past 2^53.
-    if (offset + size > file.size) throw corrupt(file.path, "the file ends before", offset);
+    if (offset + size > file.size) throw journalCorrupt(file.path, offset, "the file ends before");
     try {
       this.#size = fs.readSync(file.fd, this.#bytes, 0, WINDOW_SIZE, offset);
     } catch (error) {
       throw journalIoError("read", file.path, error);
     }
-    if (this.#size < size) throw corrupt(file.path, "the file ends before", offset);
+    if (this.#size < size) throw journalCorrupt(file.path, offset, "the file ends before");
     this.#file = file;
     this.#start = offset;
   }
@@ -208,9 +208,3 @@ class Window {
 /** Shared by all lookups, of which there may be thousands: files are looked into one after the other. */
 const itemWindow = new Window();
 const entryWindow = new Window();
-
-function corrupt(path: string, what: string, offset: number): AgentError {
-  return new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${path}" at ${offset}: ${what}`, {
-    offset,
-  });
-}

@@ -24,13 +24,8 @@ import { FileWindow } from "./verify/file-window.ts";
 import { Findings, type Problem } from "./verify/findings.ts";
 import { checkEntryLists } from "./verify/lists.ts";
 import { scanObjects } from "./verify/objects.ts";
-import { type Decompress, Unpacker } from "./verify/payload.ts";
+import { Unpacker } from "./verify/payload.ts";
 import { newScan, type Scan } from "./verify/scan.ts";
-
-export interface VerifyOptions {
-  /** For XZ and LZ4, or another zstd; payloads it does not know are counted in the notes. */
-  decompress?: Decompress;
-}
 
 export interface VerifyResult {
   /** Counted, not taken from the header. */
@@ -56,14 +51,14 @@ const FILE_SIZE_MAX = 2 ** 35;
  * @throws AgentError E_IO (cannot open or read), E_JOURNAL_CORRUPT (not a journal file),
  *   E_JOURNAL_UNSUPPORTED (flags not known), E_LIMIT (over 32 GiB); damage is a result
  */
-export function verifyJournalFile(path: string, options: VerifyOptions = {}): VerifyResult {
+export function verifyJournalFile(path: string): VerifyResult {
   let fd: number | undefined;
   try {
     // A pipe in the place of a file must not block the open.
     fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) throw new Error("it is not a regular file");
-    return verifyFile(fd, stat.size, options);
+    return verifyFile(fd, stat.size);
   } catch (error) {
     throw wrap(path, error);
   } finally {
@@ -71,7 +66,7 @@ export function verifyJournalFile(path: string, options: VerifyOptions = {}): Ve
   }
 }
 
-function verifyFile(fd: number, size: number, options: VerifyOptions): VerifyResult {
+function verifyFile(fd: number, size: number): VerifyResult {
   if (size > FILE_SIZE_MAX) {
     throw new AgentError("E_LIMIT", `it has ${size} bytes, at most ${FILE_SIZE_MAX} can be`);
   }
@@ -81,7 +76,7 @@ function verifyFile(fd: number, size: number, options: VerifyOptions): VerifyRes
   const headerBytes = new Uint8Array(window.bytes.subarray(0, Math.min(size, HEADER_SIZE)));
   const header = readHeader(headerBytes, size, findings);
   if (header === undefined) return resultOf(undefined, findings);
-  const scan = newScan(header, window, new Unpacker(size, options.decompress), findings);
+  const scan = newScan(header, window, new Unpacker(size), findings);
   checkHeader(header, headerBytes, findings);
   if (scanObjects(scan)) {
     checkCounters(scan);
@@ -193,8 +188,9 @@ function addNotes(scan: Scan): void {
   if ((header.compatibleFlags & Compatible.sealed) !== 0) {
     findings.note(`sealed, the seals of ${scan.tags} tags were not checked`);
   }
-  for (const [reason, count] of scan.unpacker.unchecked) {
-    findings.note(`${count} payloads were not checked: ${reason}`);
+  const { unchecked } = scan.unpacker;
+  if (unchecked > 0) {
+    findings.note(`${unchecked} payloads were not checked: over the limit of what is unpacked`);
   }
   if (scan.unusedData > 0) findings.note(`${scan.unusedData} data objects are unused`);
   if (scan.realtimeReversals > 0) {

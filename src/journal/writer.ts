@@ -284,6 +284,7 @@ export class JournalWriter {
         this.#allocated = size;
       }
       this.#file.flushPages();
+      this.#data.flushTable();
       this.#writeHeader();
     } catch (error) {
       throw journalIoError("write", this.#path, error);

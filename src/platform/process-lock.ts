@@ -13,7 +13,7 @@ export interface ProcessLock {
 
 export interface ProcessLockOptions {
   /** Locks for different purposes do not see each other. */
-  purpose: "serve" | "upload" | "certs";
+  purpose: "serve" | "upload" | "certs" | "install";
   /** What the operator can do when another process holds it. */
   hint: string;
 }

@@ -1,15 +1,5 @@
 /** Files that are whole and on disk, or not there: written aside, synced, renamed. */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import fs from "node:fs";
 import { dirname } from "node:path";
 
 export interface FileOwner {
@@ -28,16 +18,16 @@ export interface FileAccess {
  * @throws Error of the file system, EEXIST if there is anything of this name: a link is not followed
  */
 export function createSynced(path: string, data: string | Uint8Array, access: FileAccess): void {
-  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
-  const fd = openSync(path, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o600);
+  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = fs.constants;
+  const fd = fs.openSync(path, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o600);
   try {
-    writeFileSync(fd, data);
-    if (access.owner !== undefined) fchownSync(fd, access.owner.uid, access.owner.gid);
+    fs.writeFileSync(fd, data);
+    if (access.owner !== undefined) fs.fchownSync(fd, access.owner.uid, access.owner.gid);
     // After the change of owner, which clears bits; not subject to the umask.
-    fchmodSync(fd, access.mode);
-    fsyncSync(fd);
+    fs.fchmodSync(fd, access.mode);
+    fs.fsyncSync(fd);
   } finally {
-    closeSync(fd);
+    fs.closeSync(fd);
   }
 }
 
@@ -48,12 +38,12 @@ export function createSynced(path: string, data: string | Uint8Array, access: Fi
 export function replaceSynced(path: string, data: string | Uint8Array, access: FileAccess): void {
   const temporary = `${path}.${process.pid}.tmp`;
   // Of an earlier process that had this number and was killed.
-  rmSync(temporary, { force: true });
+  fs.rmSync(temporary, { force: true });
   try {
     createSynced(temporary, data, access);
-    renameSync(temporary, path);
+    fs.renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    fs.rmSync(temporary, { force: true });
     throw error;
   }
   syncDirectory(dirname(path));
@@ -61,10 +51,10 @@ export function replaceSynced(path: string, data: string | Uint8Array, access: F
 
 /** Makes what was created, renamed or removed in the directory last. */
 export function syncDirectory(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY);
+  const fd = fs.openSync(path, fs.constants.O_RDONLY);
   try {
-    fsyncSync(fd);
+    fs.fsyncSync(fd);
   } finally {
-    closeSync(fd);
+    fs.closeSync(fd);
   }
 }

@@ -139,7 +139,8 @@ function readRevocationFile(file: string): RevocationFile[] {
   });
 }
 
-function revocationDers(bytes: Buffer): Buffer[] {
+/** The lists in a file, DER: of a PEM file all, none at all of anything else. */
+export function revocationDers(bytes: Buffer): Buffer[] {
   // DER starts with a SEQUENCE; "0", its tag in ASCII, starts no PEM file.
   if (bytes[0] === 0x30) return [bytes];
   const blocks = bytes.toString("latin1").matchAll(CRL_BLOCKS);

@@ -1,5 +1,6 @@
 /** What all connections of the front share. */
 import type { Counters } from "./counters.ts";
+import type { Enrollment } from "./enrollment/enrollment.ts";
 import type { Ingest } from "./ingest-types.ts";
 import type { IngestLimits, WireEncoding } from "./settings.ts";
 
@@ -8,6 +9,8 @@ export interface ConnectionContext {
   limits: IngestLimits;
   announcedEncodings: readonly WireEncoding[];
   counters: Counters;
+  /** Undefined: it is off, or the connection is not encrypted. */
+  enrollment: Enrollment | undefined;
   /** Wall clock, for dates and certificates. */
   wallMs(): number;
   /** Monotonic clock, for deadlines. */

@@ -10,8 +10,10 @@
  */
 import { reasonOf } from "../errors.ts";
 import type { ConnectionContext } from "./connection-context.ts";
+import { type EnrollmentStream, REQUEST_TIMEOUT_MS } from "./enrollment/enrollment.ts";
+import { checkEnrollment, type EnrollmentRequest } from "./enrollment/routes.ts";
 import { type HttpEvent, type RequestHead, RequestParser, type Unfinished } from "./http1.ts";
-import type { Peer } from "./identity.ts";
+import { checkExpiry, type Peer } from "./identity.ts";
 import type { IngestResult, IngestStream } from "./ingest-types.ts";
 import { type ByteSocket, PacedSocket } from "./paced-socket.ts";
 import { type Turn, Turns } from "./turns.ts";
@@ -22,6 +24,8 @@ import {
   checkEncoding,
   checkRequest,
   formatReply,
+  hasBody,
+  PEER_REFUSALS,
   prematureEnd,
   type Refusal,
   type Reply,
@@ -34,12 +38,14 @@ import {
 
 /** A request whose head passed the checks. */
 interface OpenRequest {
-  request: UploadRequest;
+  request: UploadRequest | EnrollmentRequest;
   head: RequestHead;
-  stream: IngestStream;
+  stream: IngestStream | EnrollmentStream;
   turn: Turn;
   /** The client waits for a 100 before it sends the body. */
   expectsContinue: boolean;
+  /** When all of the body has to be there. */
+  dueMs: number;
 }
 
 /**
@@ -72,6 +78,8 @@ export class HttpConnection {
   #peer: Peer | undefined;
   #address: string;
   #peerRefusal: Refusal | undefined;
+  /** Whether a refused peer may ask for a certificate. */
+  #mayEnroll = false;
   /** The request whose body is being read. */
   #open: OpenRequest | undefined;
   /** The one whose bytes the store has to take before more is read. */
@@ -106,9 +114,17 @@ export class HttpConnection {
     this.#address = peer.name;
   }
 
-  /** The handshake is over, and the first request, should there be one, gets this answer. */
-  refusePeer(why: Refusal): void {
+  /**
+   * The handshake is over, and the first request, should there be one, gets this answer; unless it is one for a certificate,
+   * and whoever has none is welcome.
+   */
+  refusePeer(why: Refusal, mayEnroll = false): void {
     this.#peerRefusal = why;
+    this.#mayEnroll = mayEnroll && this.#context.enrollment !== undefined;
+    if (!this.#mayEnroll) this.#countRefusal(why);
+  }
+
+  #countRefusal(why: Refusal): void {
     const text = why.reply.text;
     this.#context.counters.count(why.reason, `Refused connection from ${this.#who()}: ${text}`);
   }
@@ -281,36 +297,56 @@ export class HttpConnection {
     const { limits, nowMs } = this.#context;
     let allowedMs = unfinished === "nothing" ? Infinity : limits.stalledTimeoutMs;
     if (this.#isFinishing) allowedMs = FINISH_WAIT_MS;
-    this.#deadlineMs = nowMs() + allowedMs;
+    this.#deadlineMs = Math.min(nowMs() + allowedMs, this.#open?.dueMs ?? Infinity);
   }
 
   #startRequest(head: RequestHead): void {
     this.#hadRequest = true;
     this.#unfinished = "nothing";
     const turn = this.#turns.begin();
-    const request = checkRequest(head, this.#context.limits.entrySizeMax);
+    const { enrollment, limits } = this.#context;
+    const request =
+      checkEnrollment(head, enrollment !== undefined) ?? checkRequest(head, limits.entrySizeMax);
     if ("reply" in request) {
       this.#refuse(turn, request, head);
-    } else if (this.#peerRefusal !== undefined) {
-      const { reply } = this.#peerRefusal; // counted when it was made
+      return;
+    }
+    const why = this.#whyNot(request);
+    if (why === undefined) {
+      this.#openRequest(request, head, turn);
+    } else if (why === this.#peerRefusal) {
+      if (this.#mayEnroll) this.#countRefusal(why); // else it was counted when it was made
       this.#stopReading();
-      turn(() => this.#answerLast(reply));
-    } else if (this.#peer === undefined) {
-      this.#refuse(turn, untrustedCertificate("UNIDENTIFIED"));
+      turn(() => this.#answerLast(why.reply));
     } else {
-      const why = this.#expired() ?? checkEncoding(request.encoding);
-      if (why === undefined) this.#openRequest(this.#peer, request, head, turn);
-      else this.#refuse(turn, why);
+      this.#refuse(turn, why);
     }
   }
 
-  #openRequest(peer: Peer, request: UploadRequest, head: RequestHead, turn: Turn): void {
+  /** What the peer's identity has against the request. */
+  #whyNot(request: UploadRequest | EnrollmentRequest): Refusal | undefined {
+    const isEnrollment = "operation" in request;
+    const isForStrangers = isEnrollment && request.operation !== "renew";
+    if (isForStrangers && (this.#mayEnroll || this.#peer !== undefined)) return undefined;
+    if (this.#peerRefusal !== undefined) return this.#peerRefusal;
+    if (this.#peer === undefined) return untrustedCertificate("UNIDENTIFIED");
+    if (isEnrollment && this.#peer.certificate === undefined) return PEER_REFUSALS.noCertificate;
+    const expired = checkExpiry(this.#peer, this.#context.wallMs());
+    return expired ?? (isEnrollment ? undefined : checkEncoding(request.encoding));
+  }
+
+  #openRequest(request: UploadRequest | EnrollmentRequest, head: RequestHead, turn: Turn): void {
     try {
-      const { encoding, format, framing } = request;
-      const stream = this.#context.ingest.open(peer.name, encoding, format);
+      const stream = this.#openStream(request);
+      if (stream === undefined || "reply" in stream) {
+        this.#refuse(turn, stream ?? untrustedCertificate("UNIDENTIFIED"));
+        return;
+      }
       const expectsContinue = request.expectsContinue && hasBody(request);
-      this.#open = { request, head, stream, turn, expectsContinue };
-      this.#parser.startBody(framing);
+      const limitMs = "operation" in request ? REQUEST_TIMEOUT_MS : Infinity;
+      const dueMs = this.#context.nowMs() + limitMs;
+      this.#open = { request, head, stream, turn, expectsContinue, dueMs };
+      this.#parser.startBody(request.framing);
     } catch (error) {
       this.#fail(turn, error);
       return;
@@ -318,18 +354,24 @@ export class HttpConnection {
     this.#continueIfNext();
   }
 
+  /** Undefined: for nobody. */
+  #openStream(
+    request: UploadRequest | EnrollmentRequest,
+  ): IngestStream | EnrollmentStream | Refusal | undefined {
+    const peer = this.#peer;
+    if ("operation" in request) {
+      const address = peer?.address ?? this.#address;
+      const name = peer?.certificate === undefined ? undefined : peer.name;
+      return this.#context.enrollment?.open(request, { address, name });
+    }
+    return peer && this.#context.ingest.open(peer.name, request.encoding, request.format);
+  }
+
   /** Asks for a body that waits to be asked for, but only behind the answers of earlier requests. */
   #continueIfNext(): void {
     if (this.#open?.expectsContinue !== true || this.#turns.count > 1) return;
     this.#open.expectsContinue = false;
     this.#socket.write(CONTINUE);
-  }
-
-  /** A connection may outlive its certificate; each request is checked against the clock. */
-  #expired(): Refusal | undefined {
-    const validToMs = this.#peer?.certificate?.validToMs;
-    const isValid = validToMs === undefined || this.#context.wallMs() <= validToMs;
-    return isValid ? undefined : untrustedCertificate("CERT_HAS_EXPIRED");
   }
 
   #pushBody(bytes: Uint8Array): void {
@@ -374,8 +416,8 @@ export class HttpConnection {
     this.#pump();
   }
 
-  #answer(open: OpenRequest, result: IngestResult): void {
-    const reply = this.#replyTo(open, result);
+  #answer(open: OpenRequest, result: IngestResult | Reply): void {
+    const reply = "status" in result ? result : this.#replyTo(open, result);
     this.#socket.write(formatReply(reply, false, this.#context.wallMs()));
     if (!reply.close) {
       this.#continueIfNext();
@@ -391,7 +433,7 @@ export class HttpConnection {
   #replyTo(open: OpenRequest, result: IngestResult): Reply {
     const { announcedEncodings, counters } = this.#context;
     const isLast = this.#phase === "ending" && this.#turns.count === 0;
-    const request = { ...open.request, keepAlive: !isLast };
+    const request = { keepAlive: open.request.keepAlive && !isLast };
     if (result.trailingBytes === 0) {
       return accepted(request, announcementFor(open.head, announcedEncodings));
     }
@@ -492,8 +534,4 @@ export class HttpConnection {
   #who(): string {
     return JSON.stringify(this.#address);
   }
-}
-
-function hasBody(request: UploadRequest): boolean {
-  return request.framing.kind === "chunked" || request.framing.length > 0;
 }

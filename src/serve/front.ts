@@ -14,6 +14,7 @@ import {
 import { HttpConnection } from "./connection.ts";
 import type { ConnectionContext } from "./connection-context.ts";
 import { Counters } from "./counters.ts";
+import { Enrollment } from "./enrollment/enrollment.ts";
 import { FileWatch } from "./file-watch.ts";
 import {
   addressName,
@@ -47,6 +48,8 @@ export interface FrontOptions {
   plaintext: "accept" | "refuse";
   limits: IngestLimits;
   announcedEncodings: readonly WireEncoding[];
+  /** Of the signer; on https listeners hosts enrol then. Undefined: they do not. */
+  enrollSocket: string | undefined;
   ingest: Ingest;
   /** Name of senders on UNIX sockets: the host's. */
   unixName: string;
@@ -101,6 +104,8 @@ class NetworkFront implements Front {
   readonly #places: Places;
   readonly #counters: Counters;
   readonly #context: ConnectionContext;
+  /** The same with enrolment, where that is on. */
+  readonly #tlsContext: ConnectionContext;
   readonly #http = new Set<HttpConnection>();
   readonly #raw = new Set<RawConnection>();
   #sweepTimer: ReturnType<typeof setInterval>;
@@ -118,10 +123,15 @@ class NetworkFront implements Front {
       limits: options.limits,
       announcedEncodings: options.announcedEncodings,
       counters: this.#counters,
+      enrollment: undefined,
       wallMs: Date.now,
       nowMs: monotonicMs,
       reportBug: (error): void => log.error(error),
     };
+    const { enrollSocket: socket } = options;
+    const enrollment =
+      socket && new Enrollment({ socket, counters: this.#counters, nowMs: monotonicMs });
+    this.#tlsContext = { ...this.#context, enrollment: enrollment || undefined };
     const { handshakeTimeoutMs, stalledTimeoutMs } = options.limits;
     const sweepMs = Math.min(SWEEP_MS_MAX, handshakeTimeoutMs / 4, stalledTimeoutMs / 4);
     this.#sweepTimer = setInterval(() => this.#sweep(), sweepMs);
@@ -209,7 +219,11 @@ class NetworkFront implements Front {
     const address = this.#nameOf(remoteAddress);
     const place = this.#enter(address);
     if (place === undefined) return undefined;
-    const connection = new HttpConnection(socket, address, this.#context);
+    const connection = new HttpConnection(
+      socket,
+      address,
+      isTls ? this.#tlsContext : this.#context,
+    );
     this.#http.add(connection);
     if (!isTls) this.#admit(connection, place, this.#identifyPlain(address));
     return {
@@ -272,7 +286,7 @@ class NetworkFront implements Front {
 
   #admit(connection: HttpConnection, place: Place, who: Peer | Refusal): void {
     if (place.isRefused) connection.refusePeer(overloaded("all"));
-    else if ("reply" in who) connection.refusePeer(who);
+    else if ("reply" in who) connection.refusePeer(who, true);
     else if (this.#places.identify(place, who.name)) connection.admit(who);
     else connection.refusePeer(overloaded("peer"));
   }

@@ -7,7 +7,7 @@
  * Strict where leniency lets two programs see two different requests in one stream: no bare LF, no
  * folded lines, no blank before a colon, one Content-Length, plain hexadecimal chunk sizes.
  */
-import { parseChunkLine, parseField } from "../http/framing.ts";
+import { CHUNK_LINE_SIZE_MAX, parseChunkLine, parseField } from "../http/framing.ts";
 
 export interface RequestHead {
   method: string;
@@ -32,8 +32,6 @@ export type HttpEvent =
 /** What the peer has begun and not completed. */
 export type Unfinished = "nothing" | "head" | "body";
 
-/** A chunk's size and its extensions, which nobody uses. */
-const CHUNK_LINE_SIZE_MAX = 4096;
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\/(\d)\.(\d)$/;
 const LF = 10;
 const CR = 13;

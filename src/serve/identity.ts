@@ -62,6 +62,12 @@ export function identifyCertificate(
   return { name, address, certificate: { presented: presentedBy(certificate), validToMs } };
 }
 
+/** A connection may outlive its certificate; each request is checked against the clock. */
+export function checkExpiry({ certificate }: Peer, wallMs: number): Refusal | undefined {
+  const isValid = certificate === undefined || wallMs <= certificate.validToMs;
+  return isValid ? undefined : untrustedCertificate("CERT_HAS_EXPIRED");
+}
+
 /** DER of all that the client sent, its own certificate first. */
 function presentedBy(own: PeerCertificate): Uint8Array[] {
   const presented: Uint8Array[] = [];

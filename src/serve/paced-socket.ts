@@ -51,7 +51,7 @@ export class PacedSocket {
     this.#send(unsent);
   }
 
-  /** Reads nothing more for now. */
+  /** Reads nothing more until `resume`. */
   pause(): void {
     if (this.#isPaused) return;
     this.#isPaused = true;

@@ -2,6 +2,7 @@
 import { hostname } from "node:os";
 import { ExitStatus } from "../errors.ts";
 import { log, logOptions } from "../log.ts";
+import { systemClock } from "../platform/clock.ts";
 import { machineId } from "../platform/host.ts";
 import { lockPath } from "../platform/process-lock.ts";
 import type { InheritedSocket, Notifier } from "../platform/service.ts";
@@ -196,6 +197,7 @@ function frontOptions(
     plaintext: authority !== "all" && https.length > 0 ? "refuse" : "accept",
     limits: settings.limits,
     announcedEncodings: settings.announcedEncodings,
+    enrollSocket: settings.enrollSocket,
     ingest,
     unixName: hostname(),
   };
@@ -216,20 +218,7 @@ function unnamedSockets(
 
 /** Resolves on the signal, or when neither a listener nor a connection is left. */
 async function untilInactive(front: Front, signal: AbortSignal): Promise<void> {
-  while (front.isActive && !signal.aborted) await sleep(ACTIVE_CHECK_MS, signal);
-}
-
-/** Resolves after `ms`, or at once when the signal aborts. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
+  while (front.isActive && !signal.aborted) await systemClock.sleep(ACTIVE_CHECK_MS, signal);
 }
 
 function sum(counts: ReadonlyMap<string, number>): number {

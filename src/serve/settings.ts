@@ -65,6 +65,8 @@ export interface ServeSettings {
   trust: TrustSettings;
   /** Announced in Accept-Encoding; empty = none. */
   announcedEncodings: readonly WireEncoding[];
+  /** Where the signer is asked for certificates of hosts that enrol; undefined = nobody enrols here. */
+  enrollSocket: string | undefined;
   retention: RetentionSettings;
   limits: IngestLimits;
   /** Format of the files written. */

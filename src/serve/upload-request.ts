@@ -74,7 +74,7 @@ export function checkRequest(head: RequestHead, bodySizeMax: number): UploadRequ
     framing,
     format,
     encoding: encoding === "" || encoding === "identity" ? undefined : encoding,
-    expectsContinue: isModern && hasToken(head, "expect", "100-continue"),
+    expectsContinue: expectsContinue(head),
     keepAlive: isModern && !hasToken(head, "connection", "close"),
   };
 }
@@ -143,13 +143,19 @@ export function storageRefusal(error: unknown): Refusal {
 }
 
 /** Everything of the request is on disk. */
-export function accepted(request: UploadRequest, announcement: string | undefined): Reply {
+export function accepted(
+  request: Pick<UploadRequest, "keepAlive">,
+  announcement: string | undefined,
+): Reply {
   const headers = announcement === undefined ? [ACCEPT_POST] : [ACCEPT_POST, announcement];
   return { status: 202, text: "OK.", headers, close: !request.keepAlive };
 }
 
 /** The body ended inside an entry; whole entries are stored. */
-export function prematureEnd(request: UploadRequest, trailingBytes: number): Reply {
+export function prematureEnd(
+  request: Pick<UploadRequest, "keepAlive">,
+  trailingBytes: number,
+): Reply {
   const text = `Premature EOF. ${trailingBytes} bytes of trailing data not processed.`;
   return { status: 417, text, close: !request.keepAlive };
 }
@@ -189,11 +195,13 @@ export function formatReply(reply: Reply, isHead: boolean, nowMs: number): Buffe
 export const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
 const REASON_PHRASE: Record<number, string> = {
+  200: "OK",
   202: "Accepted",
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
+  405: "Method Not Allowed",
   406: "Not Acceptable",
   408: "Request Timeout",
   411: "Length Required",
@@ -232,7 +240,18 @@ function formatOf(values: readonly string[] | undefined): EntryFormat | undefine
   return FORMAT_BY_TYPE.get(type.trimEnd().toLowerCase());
 }
 
-function checkFraming(head: RequestHead, bodySizeMax: number): BodyFraming | Refusal {
+/** The client waits for a 100 before it sends the body. */
+export function expectsContinue(head: RequestHead): boolean {
+  return head.minorVersion > 0 && hasToken(head, "expect", "100-continue");
+}
+
+/** Whether a body follows. */
+export function hasBody({ framing }: { framing: BodyFraming }): boolean {
+  return framing.kind === "chunked" || framing.length > 0;
+}
+
+/** How the body is to be read, of no more than so many bytes if its head says how many. */
+export function checkFraming(head: RequestHead, bodySizeMax: number): BodyFraming | Refusal {
   const encoding = head.headers.get("transfer-encoding")?.join(", ");
   const length = head.headers.get("content-length")?.[0];
   if (encoding !== undefined) {

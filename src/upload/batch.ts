@@ -4,6 +4,9 @@ import { serializedSizeMax, serializeEntry } from "../export-format/serializer.t
 import { spellOutFields } from "../journal/field-dictionary.ts";
 import type { Position } from "./delivery-types.ts";
 
+/** The one type of body that every receiver of journals takes. */
+export const EXPORT_CONTENT_TYPE = "application/vnd.fdo.journal";
+
 /** The journal export format, or the batch format of `agent serve`. */
 export type BodyFormat = "export" | "batch";
 
@@ -28,7 +31,7 @@ export interface Batch {
   release(): void;
 }
 
-/** A request with this is what the receiver makes of nobody's entries. */
+/** Of a request without entries: its answer tells how the receiver is. */
 export const EMPTY_BODY: Body = {
   format: "export",
   pieces: [],

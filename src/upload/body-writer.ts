@@ -14,7 +14,8 @@ export class BodyWriter {
   readonly #spare: Buffer[] = [];
   readonly #serializer = new RecordSerializer();
   #encoder: BatchEncoder | undefined;
-  #format: BodyFormat = "export";
+  /** The encoder, while the body is in the batch format. */
+  #batch: BatchEncoder | undefined;
   #buffer: Buffer = Buffer.alloc(0);
   /** Bytes in the buffer. */
   #end = 0;
@@ -33,18 +34,16 @@ export class BodyWriter {
   }
 
   get sizeBytes(): number {
-    if (this.#format === "batch" && this.#encoder !== undefined) return this.#encoder.size;
-    return this.#end + this.#extraBytes;
+    return this.#batch?.size ?? this.#end + this.#extraBytes;
   }
 
   get entryCount(): number {
-    if (this.#format === "batch" && this.#encoder !== undefined) return this.#encoder.entries;
-    return this.#entryEnds.length;
+    return this.#batch?.entries ?? this.#entryEnds.length;
   }
 
   /** Begins a body; one that was not finished is forgotten. */
   begin(format: BodyFormat): void {
-    this.#format = format;
+    this.#batch = undefined;
     this.#extra = [];
     this.#extraBytes = 0;
     this.#entryEnds = [];
@@ -52,6 +51,7 @@ export class BodyWriter {
     if (format === "batch") {
       this.#encoder ??= new BatchEncoder(this.#bufferSize - BUFFER_SLACK, this.#spareMax);
       this.#encoder.begin();
+      this.#batch = this.#encoder;
       return;
     }
     if (this.#buffer.length === 0) {
@@ -62,8 +62,8 @@ export class BodyWriter {
 
   /** Appends an entry. */
   add(entry: JournalEntry): void {
-    if (this.#format === "batch" && this.#encoder !== undefined) {
-      if (this.#encoder.add(entry)) return;
+    if (this.#batch !== undefined) {
+      if (this.#batch.add(entry)) return;
       this.#becomeExport();
     }
     const room = this.#serializer.sizeMax(entry);
@@ -79,9 +79,9 @@ export class BodyWriter {
 
   /** Ends the body. Its memory goes back with {@link release}. */
   finish(): Body {
-    if (this.#format === "batch" && this.#encoder !== undefined) {
-      const { entries: entryCount } = this.#encoder;
-      const bytes = this.#encoder.finish();
+    if (this.#batch !== undefined) {
+      const { entries: entryCount } = this.#batch;
+      const bytes = this.#batch.finish();
       const sizeBytes = bytes.length;
       return { format: "batch", pieces: [bytes], sizeBytes, entryCount, entryEnds: [] };
     }

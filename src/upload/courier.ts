@@ -71,7 +71,8 @@ export class Courier {
       sent = undefined;
       if (verdict.kind === "accepted") {
         if (attempts.isPlain) target.preferPlain();
-        this.worked(target);
+        this.#failures = 0;
+        this.#options.route.worked(target);
         return verdict;
       }
       if (signal.aborted) return { kind: "stopped" };
@@ -87,12 +88,6 @@ export class Courier {
   /** Why there is no further attempt. */
   get endKind(): "stopped" | "gave-up" {
     return this.#options.signal.aborted ? "stopped" : "gave-up";
-  }
-
-  /** Something was accepted. */
-  worked(target: Target): void {
-    this.#failures = 0;
-    this.#options.route.worked(target);
   }
 
   /** An attempt failed. Resolves when the next one may be made, with false when there is to be none. */

@@ -1,21 +1,14 @@
 /** The seams of `upload`: who reads entries, who makes requests of them, who brings those to a receiver. */
 import type { AgentError } from "../errors.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
+import type { SequenceTail } from "../journal/reader/start.ts";
 
 /** Where reading goes on after a restart. */
 export interface Position {
   /** Of the last entry, as journalctl writes it. */
   cursor: string;
   /** The last entry read of each seqnum id (32 hex digits), from which reading goes on where its file is still there. */
-  tails: ReadonlyMap<string, Tail>;
-}
-
-/** The last entry read of one seqnum id. */
-export interface Tail {
-  seqnum: number;
-  realtimeUsec: number;
-  /** 32 hex digits. */
-  bootId: string;
+  tails: ReadonlyMap<string, SequenceTail>;
 }
 
 /** What cannot be sent because it is gone: vacuumed before it was read, or damaged. */
@@ -25,6 +18,9 @@ export interface SourceLosses {
   /** Fields, entries and files passed over because they are damaged, by reason. */
   damaged: ReadonlyMap<string, number>;
 }
+
+/** Entries that a source passes over at a stretch: takes some milliseconds, with expressions some tens. */
+export const PASSED_MAX = 1024;
 
 /** Entries in the order in which they are to be sent. */
 export interface EntrySource {

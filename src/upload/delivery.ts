@@ -12,7 +12,7 @@ import { type Body, firstCursor, sliceBody, toExport } from "./batch.ts";
 import type { Courier, Delivered } from "./courier.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Sent, Target } from "./target.ts";
-import type { Refused } from "./verdict.ts";
+import { isFromReceiver, type Refused } from "./verdict.ts";
 
 /** Entries in a row that are refused with nothing taken in between; from then on it is the receiver's trouble. */
 const SUSPECTS_MAX = 10;
@@ -34,45 +34,45 @@ export interface DeliveryOptions {
   quarantine: Quarantine;
 }
 
-export class Delivery {
-  readonly #courier: Courier;
-  readonly #quarantine: Quarantine;
+/** Goes on from one batch to the next. */
+interface Streak {
   /** Entries set aside since something was taken. */
-  #setAsideInRow = 0;
+  setAside: number;
+}
 
-  constructor({ courier, quarantine }: DeliveryOptions) {
-    this.#courier = courier;
-    this.#quarantine = quarantine;
+export class Delivery {
+  readonly #options: DeliveryOptions;
+  readonly #streak: Streak = { setAside: 0 };
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
   }
 
   /** Resolves when all entries are stored or set aside, or there will be no further attempt. Never rejects. */
-  async deliver(body: Body, sent: Sent | undefined): Promise<DeliveryEnd> {
-    const delivered = await this.#courier.deliver(body, { sent });
-    if (delivered.kind === "accepted") this.#setAsideInRow = 0;
+  async deliver(body: Body, sent: Sent): Promise<DeliveryEnd> {
+    const delivered = await this.#options.courier.deliver(body, { sent });
+    if (delivered.kind === "accepted") this.#streak.setAside = 0;
     if (delivered.kind !== "refused") return endOf(delivered.kind);
-    const split = new SplitDelivery(toExport(body), this.#courier, this.#quarantine);
-    split.setAsideInRow = this.#setAsideInRow;
-    const end = await split.run(delivered);
-    this.#setAsideInRow = split.setAsideInRow;
-    return end;
+    return await new SplitDelivery(toExport(body), this.#options, this.#streak).run(delivered);
   }
 }
 
 /** Of one batch that was refused as a whole. */
 class SplitDelivery {
-  setAsideInRow = 0;
   readonly #body: Body;
   readonly #courier: Courier;
   readonly #quarantine: Quarantine;
+  readonly #streak: Streak;
   /** What is still to be sent, the next one last. */
   readonly #rest: Range[] = [];
   /** Refused one by one, with nothing taken since. */
   #suspects: Range | undefined;
 
-  constructor(body: Body, courier: Courier, quarantine: Quarantine) {
+  constructor(body: Body, { courier, quarantine }: DeliveryOptions, streak: Streak) {
     this.#body = body;
     this.#courier = courier;
     this.#quarantine = quarantine;
+    this.#streak = streak;
   }
 
   async run(first: Delivered): Promise<DeliveryEnd> {
@@ -100,12 +100,12 @@ class SplitDelivery {
   /** So many were refused that it is probably not them. */
   get #isDoubtful(): boolean {
     const suspects = this.#suspects === undefined ? 0 : sizeOf(this.#suspects);
-    return suspects + this.setAsideInRow > SUSPECTS_MAX;
+    return suspects + this.#streak.setAside > SUSPECTS_MAX;
   }
 
   async #takeResult(range: Range, delivered: Delivered): Promise<DeliveryEnd> {
     if (delivered.kind === "accepted") {
-      this.setAsideInRow = 0;
+      this.#streak.setAside = 0;
       return await this.#convict();
     }
     if (delivered.kind !== "refused") return delivered.kind;
@@ -123,7 +123,7 @@ class SplitDelivery {
   async #retryFirst({ from, to }: Range): Promise<DeliveryEnd> {
     const delivered = await this.#courier.deliver(this.#slice({ from, to: from + 1 }), ONCE);
     if (delivered.kind === "accepted") {
-      this.setAsideInRow = 0;
+      this.#streak.setAside = 0;
       this.#suspects = undefined;
       if (to - from > 1) this.#rest.push({ from: from + 1, to });
       return "delivered";
@@ -147,7 +147,7 @@ class SplitDelivery {
       if (delivered.kind === "stopped" || delivered.kind === "gave-up") return delivered.kind;
       if (delivered.kind === "refused") {
         const { verdict, target } = delivered;
-        if (verdict.about === "cut" && !(await isThere(target))) {
+        if (verdict.about === "cut" && !isFromReceiver(await target.probe())) {
           const end = await this.#setBack(delivered);
           if (end !== "delivered") return end;
           continue;
@@ -164,7 +164,7 @@ class SplitDelivery {
   async #endWithSuspects(suspects: Range): Promise<DeliveryEnd> {
     const delivered = await this.#courier.deliver(this.#slice(suspects), ONCE);
     if (delivered.kind === "accepted") {
-      this.setAsideInRow = 0;
+      this.#streak.setAside = 0;
       this.#suspects = undefined;
       return "delivered";
     }
@@ -181,7 +181,7 @@ class SplitDelivery {
   }
 
   async #setAside(entry: Body, { reason }: Refused): Promise<void> {
-    this.setAsideInRow++;
+    this.#streak.setAside++;
     await this.#quarantine.add({ pieces: entry.pieces, cursor: firstCursor(entry), reason });
   }
 
@@ -203,10 +203,4 @@ function sizeOf({ from, to }: Range): number {
 /** Whether the receiver accepts a request without entries. */
 async function takesEmpty(target: Target): Promise<boolean> {
   return (await target.probe()).kind === "accepted";
-}
-
-/** Whether the receiver answers at all. */
-async function isThere(target: Target): Promise<boolean> {
-  const verdict = await target.probe();
-  return verdict.kind === "accepted" || (verdict.kind === "refused" && verdict.about !== "cut");
 }

@@ -2,6 +2,7 @@
  * What a receiver that is not ours takes compressed. What it announces does not tell in which form, and a body in the
  * wrong one would leave its entries in doubt: so requests without entries are sent first.
  */
+import { EXPORT_CONTENT_TYPE } from "./batch.ts";
 import type { EncodedForm } from "./compressor.ts";
 import type { UploadClient } from "./delivery-types.ts";
 import { type EncodedBody, encodeFramesProbe, encodeProbe } from "./http/encode-body.ts";
@@ -46,7 +47,10 @@ async function send(
   { client, url, setting, nowMs }: TrialOptions,
   encoded: EncodedBody,
 ): Promise<Verdict> {
-  const contentType = "application/vnd.fdo.journal";
-  const request = { contentType, contentEncoding: setting.encoding, ...encoded };
+  const request = {
+    contentType: EXPORT_CONTENT_TYPE,
+    contentEncoding: setting.encoding,
+    ...encoded,
+  };
   return judge(await client.send(request), url, nowMs);
 }

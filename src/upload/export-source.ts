@@ -20,8 +20,13 @@ import {
 } from "../journal/reader/journal-entry.ts";
 import type { Selection } from "../journal/reader/selection-types.ts";
 import { log } from "../log.ts";
-import { openInput } from "../platform/open-input.ts";
-import type { EntrySource, Position, SourceLosses } from "./delivery-types.ts";
+import { type Input, openInput } from "../platform/open-input.ts";
+import {
+  type EntrySource,
+  PASSED_MAX,
+  type Position,
+  type SourceLosses,
+} from "./delivery-types.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import type { StartSettings } from "./settings.ts";
 
@@ -34,8 +39,6 @@ const ENTRY_SIZE_GUESS = 1024;
 const LOOP_SIZE_MAX = 256;
 /** Of the table that finds a field that an entry before had. */
 const SLOTS = 128 * 1024;
-/** Entries, or pieces of them, that are passed over at a stretch. */
-const PASSED_MAX = 1024;
 
 /** What files begin with that are something else. */
 const OTHER_FORMATS = [
@@ -109,6 +112,7 @@ export class ExportSource implements EntrySource {
 
   next(): JournalEntry | undefined {
     this.isPausing = false;
+    // Pieces of entries count as entries.
     for (let passed = 0; passed < PASSED_MAX; passed++) {
       if (this.#at < this.#chunk.length) {
         this.#parsePiece();
@@ -175,10 +179,10 @@ export class ExportSource implements EntrySource {
     const { path, pipe, fd } = stream;
     try {
       const chunk = pipe === undefined ? readFile(fd, this.#buffer) : pipe.take();
-      if (pipe?.isEnded === true && pipe.failure !== undefined) throw pipe.failure.cause;
       if (chunk !== undefined && chunk.length > 0) this.#take(stream, chunk);
-      else if (pipe === undefined || pipe.isEnded) this.#endStream(stream);
-      else return false;
+      else if (pipe?.isEnded === false) return false;
+      else if (pipe?.failure !== undefined) throw pipe.failure.cause;
+      else this.#endStream(stream);
     } catch (cause) {
       this.#fail(readError(path, cause));
     }
@@ -202,7 +206,7 @@ export class ExportSource implements EntrySource {
       if (!statSync(path).isFile()) return false;
       this.#files.shift();
       const fd = openSync(path, "r");
-      this.#begin(path, { fd, close: () => closeSync(fd) });
+      this.#begin(path, { fd, stats: fstatSync(fd), close: () => closeSync(fd) });
     } catch (cause) {
       if (this.#files[0] === path) this.#files.shift();
       this.#fail(new AgentError("E_IO", `Cannot open "${path}": ${reasonOf(cause)}`, { cause }));
@@ -218,7 +222,7 @@ export class ExportSource implements EntrySource {
       if (signal.aborted) return await input.close();
       this.#files.shift();
       // Nobody can do anything about an error of closing.
-      this.#begin(path, { fd: input.fd, close: () => void input.close().catch(() => {}) });
+      this.#begin(path, { ...input, close: () => void input.close().catch(() => {}) });
     } catch (error) {
       if (!(error instanceof AgentError)) throw error;
       this.#files.shift();
@@ -226,8 +230,10 @@ export class ExportSource implements EntrySource {
     }
   }
 
-  #begin(path: string, { fd, close }: Pick<OpenStream, "fd" | "close">): void {
-    const stats = fstatSync(fd);
+  #begin(
+    path: string,
+    { fd, stats, close }: Pick<Input, "fd" | "stats"> & { close(): void },
+  ): void {
     const pipe = stats.isFile() ? undefined : new ReadAhead(Bun.file(fd).stream());
     const bytesLeft = stats.isFile() ? stats.size : 0;
     this.#stream = { path, parser: this.#newParser(), fd, pipe, bytesLeft, close };

@@ -193,7 +193,7 @@ export class Pipeline {
         changed.then(() => false),
       ]);
       if (!isAnswered) continue;
-      const end = await this.#settle(item);
+      const end = await this.#settle(item, item.sent);
       if (end !== "delivered") return end;
     }
   }
@@ -210,16 +210,13 @@ export class Pipeline {
   }
 
   /** The first batch was answered: acknowledges it, or does what it takes to bring it there. */
-  async #settle(item: Item): Promise<DeliveryEnd> {
-    const { sent, isAccepted } = item;
-    if (!isAccepted && sent !== undefined) {
-      const verdict = await sent.verdict;
-      if (verdict.kind === "accepted") this.#courier.worked(sent.target);
-      else await this.#recallOthers(item);
+  async #settle(item: Item, sent: Sent): Promise<DeliveryEnd> {
+    if (!item.isAccepted) {
+      if ((await sent.verdict).kind !== "accepted") await this.#recallOthers(item);
       const end = await this.#delivery.deliver(item.batch.body, sent);
       if (end !== "delivered") return end;
     }
-    await this.#acknowledge(item);
+    await this.#acknowledge(item.batch, sent);
     return "delivered";
   }
 
@@ -232,7 +229,7 @@ export class Pipeline {
     }
   }
 
-  async #acknowledge({ batch, sent }: Item): Promise<void> {
+  async #acknowledge(batch: Batch, sent: Sent): Promise<void> {
     const { state } = this.#options;
     const { target } = this.#route;
     this.#items.shift();
@@ -243,7 +240,7 @@ export class Pipeline {
     batch.release();
     this.#notify();
     // Where a batch that is sent twice is stored twice, only one may ever be in doubt.
-    if (sent?.target.isOurs !== true || !target.isOurs) await state.flush();
+    if (!sent.target.isOurs || !target.isOurs) await state.flush();
   }
 
   #notify(): void {

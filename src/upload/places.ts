@@ -7,6 +7,7 @@ import { dirname, join, normalize } from "node:path";
 import { parseId128 } from "../bytes/id128.ts";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import { machineId } from "../platform/host.ts";
+import { isGlob } from "./glob.ts";
 import { listPaths } from "./path-glob.ts";
 import type { PlaceSettings } from "./settings.ts";
 
@@ -99,12 +100,12 @@ function machinePlaces(name: string, settings: PlaceSettings, host: PlaceHost): 
 }
 
 function filePlaces(patterns: readonly string[]): JournalPlaces {
-  for (const pattern of patterns) if (!/[*?[]/.test(pattern)) requirePath(pattern, "file");
+  for (const pattern of patterns) if (!isGlob(pattern)) requirePath(pattern, "file");
   const list = (): FoundJournals => {
     const files = [...new Set(patterns.flatMap((pattern) => listPaths(pattern)))];
     const directories = [...patterns, ...files].map((path) => normalize(dirname(path)));
     // Of a pattern with wildcards among its directories, only those that match are watched.
-    const existing = [...new Set(directories)].filter((path) => !/[*?[]/.test(path));
+    const existing = [...new Set(directories)].filter((path) => !isGlob(path));
     return { files, directories: existing, problems: [] };
   };
   return { isLocal: false, list };

@@ -9,8 +9,6 @@ interface Reader {
 }
 
 export class ReadAhead {
-  /** All there is was taken, or read until it failed. */
-  isEnded = false;
   /** What the failed read threw. */
   failure: { cause: unknown } | undefined;
   /** Bytes that wait. */
@@ -26,11 +24,15 @@ export class ReadAhead {
     this.#read();
   }
 
+  /** All there is was taken, or all up to where it failed. */
+  get isEnded(): boolean {
+    return this.#isAtEnd && this.#chunks.length === 0;
+  }
+
   /** The next bytes; undefined when there are none at the moment, or no more. */
   take(): Buffer | undefined {
     const chunk = this.#chunks.shift();
     this.size -= chunk?.length ?? 0;
-    if (chunk === undefined && this.#isAtEnd) this.isEnded = true;
     this.#read();
     return chunk;
   }
@@ -47,7 +49,6 @@ export class ReadAhead {
 
   close(): void {
     this.#isAtEnd = true;
-    this.isEnded = true;
     this.#chunks.length = 0;
     // A stream that failed cannot be cancelled either, and its error was told.
     void this.#reader.cancel().catch(() => {});
@@ -70,7 +71,7 @@ export class ReadAhead {
     this.#isReading = false;
     if (value === undefined) {
       this.#isAtEnd = true;
-    } else if (!this.isEnded && value.length > 0) {
+    } else if (!this.#isAtEnd && value.length > 0) {
       this.#chunks.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
       this.size += value.length;
     }

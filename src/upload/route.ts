@@ -6,7 +6,7 @@ import { log } from "../log.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Setback } from "./outage.ts";
 import type { Target } from "./target.ts";
-import type { Verdict } from "./verdict.ts";
+import { isFromReceiver } from "./verdict.ts";
 
 /** A receiver that failed so often in a row, or asks for more patience than this, is passed over. */
 const ATTEMPTS_MAX = 2;
@@ -95,7 +95,7 @@ export class Route {
       await clock.sleep(PROBE_INTERVAL_MS, signal);
       for (const target of targets.slice(0, targets.indexOf(this.#current))) {
         const verdict = signal.aborted ? undefined : await target.probe();
-        if (verdict === undefined || !isAnswered(verdict)) continue;
+        if (verdict === undefined || !isFromReceiver(verdict)) continue;
         this.worked(target);
         this.#switchTo(target);
         break;
@@ -103,11 +103,6 @@ export class Route {
     }
     this.#isProbing = false;
   }
-}
-
-/** A receiver that does not like an empty request is there, too. */
-function isAnswered(verdict: Verdict): boolean {
-  return verdict.kind === "accepted" || (verdict.kind === "refused" && verdict.about !== "cut");
 }
 
 function firstOf(targets: readonly Target[]): Target {

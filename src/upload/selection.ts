@@ -73,42 +73,48 @@ class ChosenEntries implements UploadSelection {
 }
 
 function requiredConditions(selection: SelectionSettings, terms: TermTable): Condition[] {
-  const { units, identifiers, priorities, facilities, grep, matches } = selection;
-  const conditions: Condition[] = [];
-  if (units.length > 0) conditions.push(unitCondition(units, terms));
-  if (identifiers.length > 0) conditions.push([[terms.oneOf("SYSLOG_IDENTIFIER", identifiers)]]);
-  if (priorities !== undefined && new Set(priorities).size < PRIORITIES) {
-    conditions.push([[terms.oneOf("PRIORITY", priorities.map(String))]]);
-  }
-  if (facilities.length > 0) {
-    conditions.push([[terms.oneOf("SYSLOG_FACILITY", facilities.map(String))]]);
-  }
-  conditions.push(...matchCondition(matches, terms));
-  if (grep.length > 0) conditions.push([[messageTerm(grep, terms)]]);
-  return conditions;
+  const { units, priorities, matches } = selection;
+  const isEvery = new Set(priorities).size === PRIORITIES;
+  const choices = isEvery ? { ...selection, priorities: undefined } : selection;
+  return [
+    ...(units.length > 0 ? [unitCondition(units, terms)] : []),
+    ...choiceTerms(choices, terms).map((term) => [[term]]),
+    ...matchCondition(matches, terms),
+  ];
 }
 
 /** Each of which keeps an entry from being sent. */
 function excludedConditions(selection: SelectionSettings, terms: TermTable): Condition[] {
-  const { excludeUnits, excludeIdentifiers, excludeFacilities, excludePriorities } = selection;
-  const conditions: Condition[] = [];
-  if (excludeUnits.length > 0) conditions.push(unitCondition(excludeUnits, terms));
-  const alternatives: Term[][] = [];
-  if (excludeIdentifiers.length > 0) {
-    alternatives.push([terms.oneOf("SYSLOG_IDENTIFIER", excludeIdentifiers)]);
-  }
-  if (excludePriorities.length > 0) {
-    alternatives.push([terms.oneOf("PRIORITY", excludePriorities.map(String))]);
-  }
-  if (excludeFacilities.length > 0) {
-    alternatives.push([terms.oneOf("SYSLOG_FACILITY", excludeFacilities.map(String))]);
-  }
-  if (selection.excludeGrep.length > 0) {
-    alternatives.push([messageTerm(selection.excludeGrep, terms)]);
-  }
-  if (alternatives.length > 0) conditions.push(alternatives);
-  conditions.push(...matchCondition(selection.excludeMatches, terms));
-  return conditions;
+  const { excludeUnits, excludeMatches } = selection;
+  const choices = {
+    identifiers: selection.excludeIdentifiers,
+    priorities: selection.excludePriorities,
+    facilities: selection.excludeFacilities,
+    grep: selection.excludeGrep,
+  };
+  return [
+    ...(excludeUnits.length > 0 ? [unitCondition(excludeUnits, terms)] : []),
+    ...choiceTerms(choices, terms).map((term) => [[term]]),
+    ...matchCondition(excludeMatches, terms),
+  ];
+}
+
+/** One for each kind of choice that was made. */
+function choiceTerms(
+  choices: Pick<SelectionSettings, "identifiers" | "priorities" | "facilities" | "grep">,
+  terms: TermTable,
+): Term[] {
+  const { identifiers, priorities = [], facilities, grep } = choices;
+  const lists: [name: string, values: readonly string[]][] = [
+    ["SYSLOG_IDENTIFIER", identifiers],
+    ["PRIORITY", priorities.map(String)],
+    ["SYSLOG_FACILITY", facilities.map(String)],
+  ];
+  const fields = lists.filter(([, values]) => values.length > 0);
+  return [
+    ...fields.map(([name, values]) => terms.oneOf(name, values)),
+    ...(grep.length > 0 ? [messageTerm(grep, terms)] : []),
+  ];
 }
 
 /**

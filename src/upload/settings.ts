@@ -28,16 +28,19 @@ export interface PlaceSettings {
   merge: boolean;
 }
 
-/** Where to start when nothing was sent yet; times in microseconds of the wall clock. */
+/**
+ * Which entries of these journals, from where on; times in microseconds of the wall clock. A cursor goes before a saved
+ * position, `lines` only counts without either. Of export files, `sinceUsec` and `untilUsec` alone hold.
+ */
 export interface StartSettings {
   /** Both as journalctl writes cursors. The entry itself is sent after `cursor`, and not after `afterCursor`. */
   cursor: string | undefined;
   afterCursor: string | undefined;
   sinceUsec: number | undefined;
   untilUsec: number | undefined;
-  /** "all" = every boot; else a boot id of 32 hex digits or an offset: 0 = the current one, -1 = the one before. */
+  /** "all" = every boot; else an id of 32 hex digits, or which one: 0 = the current, -1 = the one before, 1 = the first. */
   boot: string | undefined;
-  /** Start this many matching entries before the end. */
+  /** Start this many entries that are wanted before the end. */
   lines: number | undefined;
   /** Entries older than this when they are read are passed over. */
   maxAgeUsec: number | undefined;
@@ -130,7 +133,7 @@ export interface UploadSettings {
   /** 0 = no limit. */
   rateLimit: { bytesPerSec: number; entriesPerSec: number };
   follow: boolean;
-  /** Undefined = the position is not kept. */
+  /** Undefined = the position is not kept. That in export files never is. */
   stateFile: string | undefined;
   /** Undefined = "quarantine" beside the state file, or none without one. */
   quarantineFile: string | undefined;

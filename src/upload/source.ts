@@ -11,7 +11,12 @@ import { type SequenceTail, type StartPoint, tailOf } from "../journal/reader/st
 import { log } from "../log.ts";
 import { openFilesLimit } from "../platform/host.ts";
 import { findBoot } from "./boot.ts";
-import type { EntrySource, Position, SourceLosses } from "./delivery-types.ts";
+import {
+  type EntrySource,
+  PASSED_MAX,
+  type Position,
+  type SourceLosses,
+} from "./delivery-types.ts";
 import { ExportSource } from "./export-source.ts";
 import { type JournalPlaces, openPlaces, READERS_HINT } from "./places.ts";
 import { openSelection, type UploadSelection } from "./selection.ts";
@@ -27,8 +32,6 @@ const SETTLE_MS = 10;
 const DELETED_GRACE_MS = 10_000;
 /** Where more journals grow at a time, they are opened by turns. sd-journal opens 7168. */
 const OPEN_FILES_MAX = 2_048;
-/** Entries that are passed over at a stretch; takes some milliseconds, with expressions some tens. */
-const PASSED_MAX = 1024;
 /** So many different ones are remembered, to be told once. */
 const COMPLAINTS_MAX = 1_000;
 
@@ -102,8 +105,8 @@ class JournalSource implements EntrySource {
     const { places, selection, start, position, follow, times } = options;
     this.#options = options;
     this.#watch = follow ? new DirectoryWatch((path, isNew) => this.#note(path, isNew)) : undefined;
-    // Before the files are listed: what appears meanwhile is told of.
     const found = places.list();
+    // Before the files are listed to be read: what appears meanwhile is told of.
     this.#watch?.update(found.directories);
     this.#window = windowOf(start, found.files, places.isLocal);
     this.#set = new JournalSet({
@@ -113,6 +116,7 @@ class JournalSource implements EntrySource {
       // The other half is for others.
       openFilesMax: Math.min(OPEN_FILES_MAX, Math.floor((openFilesLimit() ?? 1024) / 2)),
       onProblem: (path, error): void => this.#complain(path, error),
+      onDelay: (path, error): void => this.#tellDelay(path, error),
       onGap: (path, entries): void => this.#tellGap(path, entries),
     });
     this.#rescan(true);
@@ -181,9 +185,7 @@ class JournalSource implements EntrySource {
   }
 
   close(): void {
-    this.#isEnded = true;
-    clearInterval(this.#poll);
-    this.#watch?.close();
+    this.#end();
     this.#set.close();
     this.#wake?.();
   }
@@ -193,7 +195,7 @@ class JournalSource implements EntrySource {
     if (this.isPausing) return undefined;
     const { follow, start } = this.#options;
     const isOver = start.untilUsec !== undefined && Date.now() * 1000 > start.untilUsec;
-    if (follow && !isOver) return undefined;
+    if ((follow && !isOver) || this.#set.isHolding) return undefined;
     let entry: JournalEntry | undefined;
     if (!this.#isLastLook) {
       // Once, not to stop at an entry that was not there yet when it was looked for.
@@ -202,7 +204,7 @@ class JournalSource implements EntrySource {
       this.#set.refreshAll();
       entry = this.#set.next(PASSED_MAX);
     }
-    if (entry === undefined && !this.isPausing) this.#end();
+    if (entry === undefined && !this.isPausing && !this.#set.isHolding) this.#end();
     return entry;
   }
 
@@ -252,8 +254,18 @@ class JournalSource implements EntrySource {
     if (this.#complaints.size === COMPLAINTS_MAX) this.#complaints.clear();
     this.#complaints.add(error.message);
     log.warn(path === "" ? error.message : `Passing over journal file "${path}": ${error.message}`);
-    const hint = error.hint ?? (errnoOf(error.cause) === "EACCES" ? READERS_HINT : undefined);
-    if (hint !== undefined) log.info(hint);
+    tellHint(error);
+  }
+
+  #tellDelay(path: string, error: AgentError | undefined): void {
+    if (error === undefined) {
+      log.info(`Journal file "${path}" can be read again`);
+      return;
+    }
+    log.warn(
+      `Trying journal file "${path}" again for some minutes, what follows it waits: ${error.message}`,
+    );
+    tellHint(error);
   }
 
   #tellGap(path: string, entries: number): void {
@@ -265,6 +277,11 @@ class JournalSource implements EntrySource {
     const wait = this.#options.follow ? ", waiting for one" : "";
     log.warn(`Found no journal files ${places === "" ? "at all" : `in ${places}`}${wait}`);
   }
+}
+
+function tellHint(error: AgentError): void {
+  const hint = error.hint ?? (errnoOf(error.cause) === "EACCES" ? READERS_HINT : undefined);
+  if (hint !== undefined) log.info(hint);
 }
 
 function windowOf(start: StartSettings, paths: readonly string[], isLocal: boolean): EntryWindow {

@@ -12,7 +12,8 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
-import type { Position, Tail } from "./delivery-types.ts";
+import type { SequenceTail } from "../journal/reader/start.ts";
+import type { Position } from "./delivery-types.ts";
 
 /** Sequence-number ids that are remembered: those whose last entry is the most recent. */
 export const TAILS_MAX = 4096;
@@ -57,7 +58,7 @@ export function parseState(text: string, path: string): SavedState {
     throw unusable(path, "there is no LAST_CURSOR= with a cursor");
   }
   const isOurs = values.get("AGENT_CURSOR") === cursor;
-  const tails = isOurs ? parseTails(values.get("AGENT_TAILS") ?? "") : new Map<string, Tail>();
+  const tails = parseTails(isOurs ? (values.get("AGENT_TAILS") ?? "") : "");
   return { position: { cursor, tails }, target: values.get("AGENT_TARGET") };
 }
 
@@ -93,7 +94,8 @@ export function makeStateDirectory(path: string): void {
 }
 
 /**
- * Replaces the file in one step that survives a crash: there is always the old one or the new one, whole.
+ * Replaces the file in one step that survives a crash: there is always the old one or the new one, whole. Nothing else
+ * waits for the disk meanwhile.
  * @throws Error of the file system; the old file is then still there
  */
 export async function writeState(path: string, state: SavedState): Promise<void> {
@@ -113,8 +115,8 @@ async function syncAndClose(file: FileHandle, text?: string): Promise<void> {
   }
 }
 
-function parseTails(text: string): ReadonlyMap<string, Tail> {
-  const tails = new Map<string, Tail>();
+function parseTails(text: string): Position["tails"] {
+  const tails = new Map<string, SequenceTail>();
   for (const part of text.split(",", TAILS_MAX)) {
     const [, id, seqnum, realtime, bootId] = TAIL.exec(part) ?? [];
     if (id === undefined || seqnum === undefined || realtime === undefined || bootId === undefined)

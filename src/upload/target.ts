@@ -2,7 +2,7 @@
 import { BATCH_CONTENT_TYPE } from "../batch-format/format.ts";
 import { log } from "../log.ts";
 import type { Clock } from "../platform/clock.ts";
-import { type Body, type BodyFormat, EMPTY_BODY, toExport } from "./batch.ts";
+import { type Body, type BodyFormat, EMPTY_BODY, EXPORT_CONTENT_TYPE, toExport } from "./batch.ts";
 import { type Compressor, type EncodedForm, WHOLE_SIZE_MAX } from "./compressor.ts";
 import type { UploadAnswer, UploadClient, UploadRequest } from "./delivery-types.ts";
 import { findEncodedForm } from "./encoding-trial.ts";
@@ -48,7 +48,6 @@ const NOT_SENT: Verdict = {
 
 /** The one that every receiver of journals has to take. */
 const PLAIN: Mode = { format: "export", encoding: undefined };
-const EXPORT_CONTENT_TYPE = "application/vnd.fdo.journal";
 
 /** Of the first batch: it only serves to learn what the receiver takes. */
 const FIRST_SIZE_MAX = 64 * 1024;

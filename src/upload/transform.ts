@@ -6,11 +6,17 @@
  * Numbers, times and cursor stay those of the journal.
  */
 import { isUtf8 } from "node:buffer";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 import { isFieldName } from "../journal/field-name.ts";
 import type { FieldHooks } from "../journal/reader/data-cache.ts";
 import { ADDED_FIELDS_MAX, type JournalEntry } from "../journal/reader/journal-entry.ts";
-import type { EntrySource, Position, SourceLosses } from "./delivery-types.ts";
+import {
+  type EntrySource,
+  PASSED_MAX,
+  type Position,
+  type SourceLosses,
+} from "./delivery-types.ts";
 import { compileExpression } from "./expressions.ts";
 import { compileGlob } from "./glob.ts";
 import type { RedactSetting, TransformSettings } from "./settings.ts";
@@ -101,6 +107,8 @@ class TransformedSource implements EntrySource {
   readonly #records: Int32Array;
   #generation = -1;
   #empty = 0;
+  /** All that were looked at last were empty. */
+  #isPausing = false;
 
   constructor(source: EntrySource, ownFields: readonly OwnField[]) {
     this.#source = source;
@@ -113,7 +121,7 @@ class TransformedSource implements EntrySource {
   }
 
   get isPausing(): boolean {
-    return this.#source.isPausing;
+    return this.#isPausing || this.#source.isPausing;
   }
 
   get losses(): SourceLosses {
@@ -127,7 +135,8 @@ class TransformedSource implements EntrySource {
   }
 
   next(): JournalEntry | undefined {
-    for (;;) {
+    this.#isPausing = false;
+    for (let passed = 0; passed < PASSED_MAX; passed++) {
       const entry = this.#source.next();
       if (entry === undefined) return undefined;
       if (hasFields(entry)) {
@@ -136,10 +145,12 @@ class TransformedSource implements EntrySource {
       }
       this.#empty++;
     }
+    this.#isPausing = true;
+    return undefined;
   }
 
   wait(signal: AbortSignal): Promise<void> {
-    return this.#source.wait(signal);
+    return this.#isPausing ? nextTurn() : this.#source.wait(signal);
   }
 
   position(): Position | undefined {

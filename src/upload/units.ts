@@ -18,10 +18,10 @@ const VALID_GLOB = /^[0-9A-Za-z:_.\\@[\]!*?-]+$/;
 /** @throws AgentError E_CONFIG for an empty name */
 export function unitCondition(names: readonly string[], terms: TermTable): Condition {
   const units = names.map(mangleUnitName);
-  const patterns = units.filter(isGlob).map(compileGlob);
+  const inPattern = anyOf(units.filter(isGlob).map(compileGlob));
   const plain = units.filter((unit) => !isGlob(unit));
   const isSlice = (unit: string): boolean => unit.endsWith(".slice");
-  const inField = (name: string): Term => terms.oneOf(name, plain, anyOf(patterns));
+  const inField = (name: string): Term => terms.oneOf(name, plain, inPattern);
   const root = terms.oneOf("_UID", ["0"]);
   const alternatives = [
     [inField("_SYSTEMD_UNIT")],
@@ -29,8 +29,7 @@ export function unitCondition(names: readonly string[], terms: TermTable): Condi
     [terms.oneOf("_PID", ["1"]), inField("UNIT")],
     [root, inField("OBJECT_SYSTEMD_UNIT")],
   ];
-  if (patterns.length > 0 || plain.some(isSlice)) {
-    const inPattern = anyOf(patterns);
+  if (inPattern !== undefined || plain.some(isSlice)) {
     const isSliceInPattern =
       inPattern === undefined
         ? undefined
@@ -50,10 +49,7 @@ export function mangleUnitName(name: string): string {
   const path = name.startsWith("/") ? escapePath(name) : undefined;
   if (path !== undefined)
     return `${path}.${/^\/(?:dev|sys)\/+[^/]/.test(name) ? "device" : "mount"}`;
-  const escaped = [...Buffer.from(name)]
-    .map((byte) => String.fromCharCode(byte))
-    .map((byte) => (byte === "/" ? "-" : VALID_GLOB.test(byte) ? byte : escapeByte(byte)))
-    .join("");
+  const escaped = escapeBytes(name.replaceAll("/", "-"), /[^0-9A-Za-z:_.\\@[\]!*?-]/g);
   return isGlob(escaped) || isUnitName(escaped) ? escaped : `${escaped}.service`;
 }
 
@@ -74,14 +70,14 @@ function escapePath(path: string): string | undefined {
   if (parts.includes("..")) return undefined;
   if (parts.length === 0) return "-";
   return parts
-    .map((part) =>
-      [...Buffer.from(part)]
-        .map((byte) => String.fromCharCode(byte))
-        .map((byte) => (/[0-9A-Za-z:_.]/.test(byte) ? byte : escapeByte(byte)))
-        .join(""),
-    )
+    .map((part) => escapeBytes(part, /[^0-9A-Za-z:_.]/g))
     .join("-")
     .replace(/^\./, escapeByte("."));
+}
+
+/** @param others bytes, as characters, that cannot stay as they are */
+function escapeBytes(text: string, others: RegExp): string {
+  return Buffer.from(text).toString("latin1").replace(others, escapeByte);
 }
 
 function escapeByte(byte: string): string {

@@ -269,9 +269,9 @@ class Report {
   #update(progress: UploadProgress): void {
     let sent = 0;
     let left = 0;
-    for (const pipeline of this.#pipelines) {
-      sent += pipeline.progress.entries;
-      left += pipeline.progress.backlog;
+    for (const { progress: pipeline } of this.#pipelines) {
+      sent += pipeline.entries;
+      left += pipeline.backlog;
     }
     progress.update(sent, left);
   }

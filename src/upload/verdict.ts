@@ -50,6 +50,11 @@ const HINT_BY_STATUS: Readonly<Record<number, string>> = {
 };
 const TEXT_LENGTH_MAX = 200;
 
+/** Whether the receiver answered at all: one that does not like a request is there, too. */
+export function isFromReceiver(verdict: Verdict): boolean {
+  return verdict.kind === "accepted" || (verdict.kind === "refused" && verdict.about !== "cut");
+}
+
 /** @param url for messages */
 export function judge(result: UploadAnswer | UploadFailure, url: string, nowMs: number): Verdict {
   if (result.kind === "failure") return judgeFailure(result);

@@ -13,26 +13,16 @@ import { readListDates } from "../../src/certs/revocation-list.ts";
 import { readRequest } from "../../src/certs/x509.ts";
 import { AgentError } from "../../src/errors.ts";
 import { CertsAuthority } from "../support/certs.ts";
+import { type Random, randomFrom } from "../support/damage.ts";
 
 const MUTATIONS = 300;
 
-/** Mulberry32: the same damage on every run. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** Bytes changed, cut, doubled or put in between. */
-function damage(bytes: Buffer, next: () => number): Buffer {
-  const at = Math.floor(next() * bytes.length);
-  const length = 1 + Math.floor(next() * 8);
-  const noise = Buffer.from(Array.from({ length }, () => Math.floor(next() * 256)));
-  switch (Math.floor(next() * 4)) {
+function damage(bytes: Buffer, random: Random): Buffer {
+  const at = random(bytes.length);
+  const length = 1 + random(8);
+  const noise = Buffer.from(Array.from({ length }, () => random(256)));
+  switch (random(4)) {
     case 0:
       return Buffer.concat([bytes.subarray(0, at), noise, bytes.subarray(at + length)]);
     case 1:
@@ -53,18 +43,7 @@ describe("damaged files", () => {
     await ca.issue("web1", { names: ["a", "192.0.2.7"] });
     await ca.issue("web2");
     await ca.revoke("web2", "superseded");
-    const names = ["-addext", "subjectAltName=DNS:x,IP:10.0.0.1"];
-    ca.openssl(
-      "req",
-      "-new",
-      "-key",
-      "web1.key",
-      "-subj",
-      "/CN=web1",
-      ...names,
-      "-out",
-      "web1.csr",
-    );
+    ca.writeRequest("web1", "DNS:x,IP:10.0.0.1");
   });
   afterAll(() => owned.dispose());
 
@@ -97,15 +76,15 @@ describe("damaged files", () => {
     part: "text" | "der",
     read: (text: string) => unknown,
   ): Promise<void> {
-    const next = random(file.length * 1000 + part.length);
+    const random = randomFrom(file.length * 1000 + part.length);
     const text = ca.text(file);
     const [block] = readPem(text);
     let refused = 0;
     for (let i = 0; i < MUTATIONS; i++) {
       const bytes =
         part === "der"
-          ? damage(block?.der ?? Buffer.alloc(0), next)
-          : damage(Buffer.from(text), next);
+          ? damage(block?.der ?? Buffer.alloc(0), random)
+          : damage(Buffer.from(text), random);
       const damaged =
         part === "der"
           ? `-----BEGIN ${block?.label}-----\n${bytes.toString("base64")}\n-----END ${block?.label}-----\n`

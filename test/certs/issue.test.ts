@@ -1,10 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { readCertificate } from "../../src/certs/certificate.ts";
-import { leafKeyAccess } from "../../src/certs/directory.ts";
 import { formatAlternativeName } from "../../src/certs/names.ts";
 import { renewCertificates } from "../../src/certs/renew.ts";
-import { findGroup, findUser } from "../../src/platform/accounts.ts";
 import { CertsAuthority, DAY_MS } from "../support/certs.ts";
 import { changedFiles, listFiles } from "../support/file-listing.ts";
 
@@ -65,19 +63,11 @@ describe("issueCertificate()", () => {
     );
   });
 
-  test("the key is the daemon's to read where its account exists, else root's", async () => {
+  test("the key is root's alone, whatever accounts exist", async () => {
     using ca = await CertsAuthority.create();
     await ca.issue("web1");
-    const { mode, uid, gid } = statSync(ca.path("web1.key"));
-    const wanted = leafKeyAccess();
-    expect(mode & 0o7777).toBe(wanted.mode);
-    const user = findUser("systemd-journal-remote");
-    const group = findGroup("systemd-journal");
-    if (process.getuid?.() === 0 && user !== undefined && group !== undefined) {
-      expect([mode & 0o7777, uid, gid]).toEqual([0o640, user, group]);
-    } else {
-      expect(mode & 0o7777).toBe(0o600);
-    }
+    const { mode, uid } = statSync(ca.path("web1.key"));
+    expect([mode & 0o7777, uid]).toEqual([0o600, process.geteuid?.() ?? 0]);
     expect(statSync(ca.path("web1.pem")).mode & 0o7777).toBe(0o644);
   });
 

@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { formatBundle } from "../../src/certs/bundle.ts";
-import { leafKeyAccess } from "../../src/certs/directory.ts";
+import { makeBundles } from "../../src/certs/bundle-files.ts";
 import { formatAlternativeName, parseAlternativeName } from "../../src/certs/names.ts";
 import {
   acceptCertificate,
@@ -13,6 +12,7 @@ import {
 import { CertsAuthority, DAY_MS } from "../support/certs.ts";
 import { changedFiles, listFiles } from "../support/file-listing.ts";
 import { TempDir } from "../support/temp-dir.ts";
+import { NEW_KEY } from "../support/tls.ts";
 
 describe("a key that stays on its host", () => {
   let owned: DisposableStack;
@@ -35,6 +35,15 @@ describe("a key that stays on its host", () => {
       keyType: undefined,
       newKey,
     });
+  /** One of openssl's, with a new key. @returns PEM */
+  const foreignRequest = (subject: string, wishes: string[] = [], newKey = NEW_KEY): string => {
+    mkdirSync(host, { recursive: true });
+    const extensions = wishes.flatMap((wish) => ["-addext", wish]);
+    const files = ["-keyout", "foreign.key", "-out", "foreign.csr"];
+    const command = ["openssl", "req", "-new", ...newKey, "-subj", subject, ...extensions];
+    expect(Bun.spawnSync([...command, ...files], { cwd: host }).exitCode).toBe(0);
+    return text("foreign.csr");
+  };
   const sign = async (csr: string, options: Partial<SignOptions> = {}) => {
     using authority = await ca.open();
     return await signRequest(authority, csr, "web1.csr", {
@@ -55,7 +64,7 @@ describe("a key that stays on its host", () => {
       key: join(host, "web1.key"),
       isNewKey: true,
     });
-    expect(statSync(made.key).mode & 0o777).toBe(leafKeyAccess().mode);
+    expect(statSync(made.key).mode & 0o777).toBe(0o600);
     const { facts, hasKey } = await sign(text("web1.csr"));
     expect(facts.names.map(formatAlternativeName)).toEqual([
       "DNS:web1",
@@ -85,29 +94,9 @@ describe("a key that stays on its host", () => {
     );
     expect(`${check.stdout}${check.stderr}`).toContain("self-signature verify OK");
     expect(`${check.stdout}`).toContain("DNS:web1, DNS:logs.example.net, IP Address:192.0.2.7");
-    const command = [
-      "openssl",
-      "req",
-      "-new",
-      "-newkey",
-      "rsa:2048",
-      "-nodes",
-      "-keyout",
-      "foreign.key",
-    ];
-    Bun.spawnSync(
-      [
-        ...command,
-        "-subj",
-        "/CN=foreign",
-        "-addext",
-        "subjectAltName=DNS:x",
-        "-out",
-        "foreign.csr",
-      ],
-      { cwd: host },
-    );
-    const { facts } = await sign(text("foreign.csr"), { role: "client" });
+    const rsa = ["-newkey", "rsa:2048", "-nodes"];
+    const foreign = foreignRequest("/CN=foreign", ["subjectAltName=DNS:x"], rsa);
+    const { facts } = await sign(foreign, { role: "client" });
     expect(facts).toMatchObject({ name: "foreign", role: "client", keyType: "rsa2048" });
     expect(ca.openssl("verify", "-x509_strict", "-CAfile", "ca.pem", "foreign.pem")).toContain(
       "OK",
@@ -115,27 +104,12 @@ describe("a key that stays on its host", () => {
   });
 
   test("what a request asks for besides names is not granted; names can be others", async () => {
-    Bun.spawnSync(["mkdir", host]);
-    const command = [
-      "openssl",
-      "req",
-      "-new",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-keyout",
-      "k",
-    ];
     const wishes = [
       "basicConstraints=critical,CA:TRUE",
       "keyUsage=keyCertSign",
       "subjectAltName=DNS:google.example",
     ];
-    const options = wishes.flatMap((wish) => ["-addext", wish]);
-    Bun.spawnSync([...command, "-subj", "/CN=web1", ...options, "-out", "web1.csr"], { cwd: host });
-    const { facts } = await sign(text("web1.csr"), {
+    const { facts } = await sign(foreignRequest("/CN=web1", wishes), {
       names: [parseAlternativeName("web1.example.net")],
     });
     expect(facts.isAuthority).toBe(false);
@@ -175,16 +149,9 @@ describe("a key that stays on its host", () => {
   test("a bundle is accepted, too, with its list", async () => {
     await request();
     await sign(text("web1.csr"));
-    const bundle = formatBundle({
-      name: "web1",
-      role: "both",
-      server: undefined,
-      certificate: ca.text("web1.pem"),
-      key: undefined,
-      authorities: ca.text("ca.pem"),
-      lists: ca.text("crl.pem"),
-    });
-    await accept(bundle);
+    using authority = await ca.open();
+    const bundle = await makeBundles(authority, "web1", { server: undefined, output: "-" });
+    await accept(bundle.text ?? "");
     expect(text("crl.pem")).toBe(ca.text("crl.pem"));
   });
 
@@ -219,7 +186,6 @@ describe("a key that stays on its host", () => {
   });
 
   test("requests for odd names are refused", async () => {
-    Bun.spawnSync(["mkdir", host]);
     for (const [subject, wish] of [
       ["/CN=..", "DNS:x"],
       ["/CN=a b", "DNS:x"],
@@ -232,23 +198,8 @@ describe("a key that stays on its host", () => {
       ["/CN=web1", "DNS:*"],
       ["/CN=web1", "DNS:192.0.2.7"],
     ] as const) {
-      const command = [
-        "openssl",
-        "req",
-        "-new",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        "k",
-      ];
-      Bun.spawnSync(
-        [...command, "-subj", subject, "-addext", `subjectAltName=${wish}`, "-out", "odd.csr"],
-        { cwd: host },
-      );
-      await expect(sign(text("odd.csr"))).rejects.toThrow(/^Cannot use (request|name)/);
+      const odd = foreignRequest(subject, [`subjectAltName=${wish}`]);
+      await expect(sign(odd)).rejects.toThrow(/^Cannot use (request|name)/);
     }
     expect(ca.text("index")).toBe("");
   });
@@ -265,18 +216,13 @@ describe("a key that stays on its host", () => {
   });
 
   test("requests of weak keys are refused", async () => {
-    Bun.spawnSync(["mkdir", host]);
     const weak = [
       ["rsa", "-pkeyopt", "rsa_keygen_bits:1024"],
       ["ec", "-pkeyopt", "ec_paramgen_curve:P-224"],
     ];
     for (const kind of weak) {
-      const command = ["openssl", "req", "-new", "-newkey", ...kind, "-nodes", "-keyout", "k"];
-      const run = Bun.spawnSync([...command, "-subj", "/CN=web1", "-out", "weak.csr"], {
-        cwd: host,
-      });
-      expect(run.exitCode).toBe(0);
-      await expect(sign(text("weak.csr"))).rejects.toMatchObject({ code: "E_CERT" });
+      const request = foreignRequest("/CN=web1", [], ["-newkey", ...kind, "-nodes"]);
+      await expect(sign(request)).rejects.toMatchObject({ code: "E_CERT" });
     }
     expect(ca.text("index")).toBe("");
   });

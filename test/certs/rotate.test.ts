@@ -160,6 +160,15 @@ describe("a change of the authority", () => {
     await step((authority) => prepareRotation(authority, PREPARE));
     expect(state().authorities.at(-1)?.name).toBe("systemd-journal-remote-ca 3");
   });
+
+  test("ended on the same day it adds to that day's record of what was issued", async () => {
+    await step((authority) => switchAuthority(authority));
+    await step((authority) => finishRotation(authority, true));
+    const records = readdirSync(ca.directory).filter((file) => file.startsWith("index-old-"));
+    const issued = records.flatMap((file) => parseIndex(ca.text(file), file));
+    for (const name of ["web3", "web4"]) expect(issued.map((each) => each.name)).toContain(name);
+    expectGood();
+  });
 });
 
 /** What comes of it: "welcome", or who refused. */

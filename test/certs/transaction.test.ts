@@ -89,6 +89,13 @@ describe("a change", () => {
     expect(recoverChange(dir.path)).toBeUndefined();
   });
 
+  test("interrupted before its first step or after its last there is nothing to say", () => {
+    mkdirSync(join(dir.path, ".pending"), { mode: 0o700 });
+    expect(recoverChange(dir.path)).toBeUndefined();
+    expect(isChangePending(dir.path)).toBe(false);
+    expectUndone();
+  });
+
   test.each<[string, () => void]>([
     ["right after its commit", () => undefined],
     ["within the line it appends", () => appendPart(5)],

@@ -181,18 +181,7 @@ describe("auditAuthority()", () => {
 test("inspectText() tells what there is of every kind of file", async () => {
   using ca = await CertsAuthority.create({ passphrase: "correct horse" });
   await ca.issue("web1");
-  ca.openssl(
-    "req",
-    "-new",
-    "-key",
-    "web1.key",
-    "-subj",
-    "/CN=web1",
-    "-addext",
-    "subjectAltName=DNS:x",
-    "-out",
-    "web1.csr",
-  );
+  ca.writeRequest("web1", "DNS:x");
   const kinds = async (...files: string[]) => {
     const found = await inspectText(files.map((file) => ca.text(file)).join(""), "x");
     return found.map(({ kind, facts, rows }) => [kind, facts?.name ?? Object.fromEntries(rows)]);

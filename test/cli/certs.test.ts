@@ -14,6 +14,7 @@ const VERBS = [
   "request",
   "sign",
   "accept",
+  "token",
   "renew",
   "needs-renewal",
   "revoke",
@@ -37,6 +38,7 @@ describe("agent certs --help", () => {
     const { status, stdout, stderr } = await certs("--help");
     expect([status, stderr]).toEqual([0, ""]);
     for (const verb of VERBS) expect(stdout).toMatch(new RegExp(`^ {2}${verb} +[A-Z]`, "m"));
+    expect(stdout).not.toMatch(/^ {2}answer/m);
     expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(96);
     expect((await runAgent(["--help"])).stdout).toMatch(/^ {2}certs +/m);
   });
@@ -154,12 +156,16 @@ describe("an authority's life", () => {
       status: 0,
       due: true,
     });
+    expect(await json("renew", "server1", "--new-key", ca)).toMatchObject({
+      renewed: [{ files: [path("ca/server1.pem"), path("ca/server1.key")] }],
+    });
     const { certificates } = await json("list", ca);
     const statuses = certificates as { name: string; status: string }[];
     expect(statuses.map(({ name, status }) => `${name} ${status}`)).toEqual([
       "server1 replaced",
       "server1 replaced",
       "web1 valid",
+      "server1 replaced",
       "server1 valid",
     ]);
     const { stdout } = await certs("list", "--expiring=100d", ca);
@@ -188,7 +194,7 @@ describe("an authority's life", () => {
     expect(await json("verify", "--all", ca)).toMatchObject({
       status: 0,
       good: true,
-      issued: 4,
+      issued: 5,
       revoked: 1,
     });
     expect(await json("inspect", path("ca/server1.bundle"))).toMatchObject({
@@ -255,6 +261,9 @@ describe("bad input", () => {
     ],
     [["issue", "web2", "--key-type=dsa"], 64, "need one of p256, rsa2048, rsa3072, rsa4096"],
     [["issue", "web2", "--days=826"], 64, "at most 825"],
+    [["issue", "web2", "--days=abc"], 64, '--days: Cannot read count "abc"'],
+    [["sign", "EMPTY", "--days=abc"], 64, '--days: Cannot read count "abc"'],
+    [["renew", "--all", "--days=abc"], 64, '--days: Cannot read count "abc"'],
     [["issue", "web2", "--days=0"], 64, "at least 1"],
     [["issue", "web2", "--renew", "--force"], 64, '"--renew" is given, too'],
     [["bundle", "web1", "extra"], 64, 'Cannot use "extra"'],
@@ -263,10 +272,10 @@ describe("bad input", () => {
     [["bundle", "web1", "--output=-", "--json"], 64, "the bundle goes to stdout"],
     [["renew"], 64, "give either names or --all"],
     [["renew", "web1", "--all"], 64, "give either names or --all"],
-    [["renew", "--all", "--expiring=soon"], 64, "Cannot read time span"],
+    [["renew", "--all", "--expiring=soon"], 64, "--expiring: Cannot read time span"],
     [["revoke", "web1", "--reason=boredom"], 64, '--reason: Cannot use "boredom"'],
     [["revoke", "web9"], 64, "no certificate has this name or serial number"],
-    [["crl", "--days=never"], 64, "a whole number is needed"],
+    [["crl", "--days=never"], 64, '--days: Cannot read count "never": a whole number is needed'],
     [["sign", "/no/such.csr"], 74, 'Cannot read "/no/such.csr": no such file'],
     [["sign", "BROKEN"], 78, "Cannot use request"],
     [["sign", "EMPTY"], 78, "Cannot use request"],
@@ -365,6 +374,17 @@ describe("a passphrase", () => {
       expect.stringContaining("the passphrase is wrong"),
     ]);
     expect((await certs("list", directory)).status).toBe(0);
+    const again = await runAgent(["certs", "init", directory, "--passphrase-file=-"], {
+      stdin: "correct horse\n",
+    });
+    expect([again.status, again.stdout]).toEqual([0, expect.stringContaining("There is an auth")]);
+    expect((await certs("verify", "--all", directory, file)).status).toBe(0);
+    const wrongFile = `--passphrase-file=${dir.write("wrong", "wrong\n")}`;
+    const audit = await certs("verify", "--all", directory, wrongFile);
+    expect([audit.status, audit.stdout]).toEqual([
+      1,
+      expect.stringContaining("the passphrase is wrong"),
+    ]);
     const prepare = await certs("rotate-ca", directory, file);
     expect(prepare.status).toBe(0);
     expect(readFileSync(join(dir.path, "ca/ca-new.key"), "utf8")).toContain("ENCRYPTED");
@@ -377,7 +397,7 @@ describe("a passphrase", () => {
       const directory = `--directory=${join(dir.path, "ca")}`;
       const made = await onTerminal(
         ["certs", "init", "--passphrase", directory],
-        ["correct horsX\u007fe", "correct horse"],
+        ["correct hors\u00fc\u007fX\u007fe", "correct horse"],
       );
       expect(made).toContain("New passphrase for the authority's key: ");
       expect(made).toContain("Once more: ");
@@ -403,14 +423,14 @@ test("certs leaves umask-proof files", async () => {
   const command = `umask 000; "${process.execPath}" "${main}" certs init -d "${dir.path}/ca"; umask 777; "${process.execPath}" "${main}" certs issue web1 -d "${dir.path}/ca"`;
   expect(Bun.spawnSync(["sh", "-c", command]).exitCode).toBe(0);
   const modeOf = (file: string) => (statSync(join(dir.path, "ca", file)).mode & 0o777).toString(8);
-  expect(["ca.key", "ca.pem", "serial", "web1.pem", "."].map(modeOf)).toEqual([
+  expect(["ca.key", "ca.pem", "serial", "web1.pem", "web1.key", "."].map(modeOf)).toEqual([
     "600",
     "644",
     "600",
     "644",
+    "600",
     "755",
   ]);
-  expect(["640", "600"]).toContain(modeOf("web1.key"));
 });
 
 /** @param answers typed one after the other, each when a question has come. @returns all that the terminal shows */

@@ -43,6 +43,7 @@ describe("resolveServeSettings()", () => {
       certificateFile: "/etc/ssl/certs/journal-remote.pem",
       trust: { authority: "/etc/ssl/ca/trusted.pem", crlFiles: [], allowSubject: [] },
       announcedEncodings: ["zstd", "xz", "lz4", "gzip"],
+      enrollSocket: undefined,
       retention: {
         maxUseBytes: undefined,
         keepFreeBytes: undefined,
@@ -147,6 +148,7 @@ describe("resolveServeSettings()", () => {
       "allow-subject": "web*",
       "accept-encoding": "lz4",
       seal: "no",
+      "enroll-socket": "/run/s",
     };
     const keyed = ALL_SERVE_SETTINGS.filter((setting) => setting.key !== undefined);
     expect(Object.keys(texts).sort()).toEqual(keyed.map((setting) => setting.name).sort());

@@ -12,6 +12,7 @@ import {
 import { AgentError } from "../../src/errors.ts";
 import { parseConfig } from "../../src/platform/config-files.ts";
 import type { UploadSettings } from "../../src/upload/settings.ts";
+import { NO_SELECTION, NO_START, NO_TRANSFORM, placesOf } from "../support/neutral-settings.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const OPTIONS = [...ALL_UPLOAD_SETTINGS, CHECK_CONFIG_OPTION];
@@ -61,40 +62,10 @@ const DEFAULTS: UploadSettings = {
     { encoding: "gzip", level: undefined },
   ],
   forceCompression: false,
-  places: {
-    exportFiles: [],
-    files: [],
-    directory: undefined,
-    machine: undefined,
-    namespace: undefined,
-    system: false,
-    user: false,
-    merge: false,
-  },
-  start: {
-    cursor: undefined,
-    afterCursor: undefined,
-    sinceUsec: undefined,
-    untilUsec: undefined,
-    boot: undefined,
-    lines: undefined,
-    maxAgeUsec: undefined,
-  },
-  selection: {
-    units: [],
-    identifiers: [],
-    priorities: undefined,
-    facilities: [],
-    grep: [],
-    matches: [],
-    excludeUnits: [],
-    excludeIdentifiers: [],
-    excludeFacilities: [],
-    excludePriorities: [],
-    excludeGrep: [],
-    excludeMatches: [],
-  },
-  transform: { dropFields: [], redactFields: [], addFields: [] },
+  places: placesOf({}),
+  start: NO_START,
+  selection: NO_SELECTION,
+  transform: NO_TRANSFORM,
   batch: { sizeMax: 4 * 1024 ** 2, delayMs: 1000, inFlightMax: 2 },
   retry: { attemptsMax: INFINITY, durationUsecMax: INFINITY },
   rateLimit: { bytesPerSec: 0, entriesPerSec: 0 },

@@ -7,7 +7,7 @@ import { DebianRoot } from "../support/debian-root.ts";
 import { openDebianTree } from "../support/debian-tree.ts";
 import { sampleEntry } from "../support/export-stream.ts";
 import { changedFiles } from "../support/file-listing.ts";
-import { freePort } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 

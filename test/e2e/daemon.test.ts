@@ -7,8 +7,9 @@ import { useAgentBinary } from "../support/agent-binary.ts";
 import { concat, sampleEntry } from "../support/export-stream.ts";
 import { LineReader } from "../support/line-reader.ts";
 import { NotifyReceiver } from "../support/notify-receiver.ts";
+import { freePort } from "../support/ports.ts";
 import { countDescriptors, diskUse } from "../support/process-usage.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { Receiver } from "../support/receiver.ts";
 import { run } from "../support/run-agent.ts";
 import {
   findDamage,

@@ -14,7 +14,8 @@ import {
 } from "../support/export-stream.ts";
 import { checkDirectory, IngestRig } from "../support/ingest-rig.ts";
 import { hasSystemd, journalctlVerify } from "../support/journal-tools.ts";
-import { AGENT_SOURCES, freePort, ReceiverProcess } from "../support/receiver-process.ts";
+import { freePort } from "../support/ports.ts";
+import { AGENT_SOURCES, ReceiverProcess } from "../support/receiver-process.ts";
 import { ScaledStream } from "../support/scaled-stream.ts";
 import { TempDir } from "../support/temp-dir.ts";
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { EntrySource } from "../../src/upload/delivery-types.ts";
 import { openSource } from "../../src/upload/source.ts";
 import { CapturedLog } from "../support/captured-log.ts";
-import { type DebianTree, openDebianTree, type Suite } from "../support/debian-tree.ts";
+import { type DebianTree, describeTrees } from "../support/debian-tree.ts";
 import { drain, messageOf } from "../support/reader-journals.ts";
 import { exportSet, openSet, withoutSeqnums } from "../support/set-export.ts";
 import { sourceSettings } from "../support/source-settings.ts";
@@ -20,25 +20,16 @@ import {
 import { until } from "../support/until.ts";
 import { largeAndSmall, linesOf, SAMPLES } from "../support/version-samples.ts";
 
-const SUITES: readonly Suite[] = ["bookworm-backports", "trixie", "sid"];
 const FORMATS = journalFormats("ZSTD", "XZ", "LZ4", "NONE");
 const LIMIT_MS = 60_000;
 
-const trees = await Promise.all(SUITES.map(openDebianTree));
 const work = new TempDir();
 afterAll(() => work[Symbol.dispose]());
 
-for (const [index, suite] of SUITES.entries()) {
-  const tree = trees[index] ?? "";
-  if (typeof tree === "string") {
-    test.skip(`programs of ${suite}: ${tree}`, () => undefined);
-  } else {
-    describe(`systemd ${tree.systemdVersion} of ${suite}`, () => {
-      describe("journals it makes", () => testMade(tree));
-      describe("systemd-journald", () => testJournald(tree));
-    });
-  }
-}
+await describeTrees(["bookworm-backports", "trixie", "sid"], (tree) => {
+  describe("journals it makes", () => testMade(tree));
+  describe("systemd-journald", () => testJournald(tree));
+});
 
 function newDirectory(path = join(work.path, crypto.randomUUID())): string {
   mkdirSync(path, { recursive: true });

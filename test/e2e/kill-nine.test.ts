@@ -6,7 +6,8 @@ import { useAgentBinary } from "../support/agent-binary.ts";
 import { BatchSender } from "../support/batch-sender.ts";
 import { seededRandom } from "../support/encoded-bodies.ts";
 import { hasSystemd } from "../support/journal-tools.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
+import { Receiver } from "../support/receiver.ts";
 import {
   findDamage,
   journalctlExport,

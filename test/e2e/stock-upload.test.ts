@@ -77,9 +77,7 @@ describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
         [
           JOURNAL_UPLOAD,
           `--url=https://127.0.0.1:${port}`,
-          `--key=${pki.path("web1.key")}`,
-          `--cert=${pki.path("web1.pem")}`,
-          `--trust=${pki.path("ca.pem")}`,
+          ...pki.uploadArgs("web1"),
           `--file=${journal}`,
           `--save-state=${stateFile}`,
           "--follow=no",
@@ -90,7 +88,7 @@ describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
 
     /** Runs it to its end; throws unless it succeeds. */
     async function upload(journal: string, port: number, stateFile: string): Promise<void> {
-      const child = startUpload(journal, port, stateFile);
+      await using child = startUpload(journal, port, stateFile);
       const stderr = await new Response(child.stderr).text();
       if ((await child.exited) !== 0) throw new Error(`systemd-journal-upload: ${stderr}`);
     }
@@ -110,7 +108,7 @@ describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
         const stateFile = join(work.path, "killed.state");
         proxy.rateBytes = SLOW_BYTES;
         for (let kill = 1; kill <= 5; kill++) {
-          const child = startUpload(source, proxy.port, stateFile);
+          await using child = startUpload(source, proxy.port, stateFile);
           const enough = proxy.bytesUp + 1_000_000 + random() * 7_000_000;
           await until(() => proxy.bytesUp >= enough, LIMIT_MS);
           expect(child.exitCode).toBe(null);
@@ -141,7 +139,7 @@ describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
           port = receiver.port;
           using proxy = await TcpProxy.open(port);
           proxy.rateBytes = SLOW_BYTES;
-          const child = startUpload(source, proxy.port, stateFile);
+          await using child = startUpload(source, proxy.port, stateFile);
           const enough = 1_000_000 + random() * 7_000_000;
           await until(() => proxy.bytesUp >= enough, LIMIT_MS);
           if (cut % 2 === 0) await receiver.kill();

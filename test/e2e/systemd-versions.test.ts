@@ -3,19 +3,19 @@
  * issue 2, points 1 and 2, with other versions than the host's.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FileState, Incompatible } from "../../src/journal/format.ts";
 import { decodeHeader, type JournalHeader } from "../../src/journal/header.ts";
 import { verifyJournalFile } from "../../src/journal/verify.ts";
 import { useAgentBinary } from "../support/agent-binary.ts";
-import { type DebianTree, openDebianTree, type Suite } from "../support/debian-tree.ts";
+import { type DebianTree, describeTrees } from "../support/debian-tree.ts";
 import { noise } from "../support/encoded-bodies.ts";
 import { binaryField, concat } from "../support/export-stream.ts";
 import { curl, JOURNAL_TYPE } from "../support/front.ts";
-import { decompress } from "../support/journal-decompress.ts";
 import { sampleExport } from "../support/journal-tools.ts";
-import { freePort, Receiver, type ReceiverOptions } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
+import { Receiver, type ReceiverOptions } from "../support/receiver.ts";
 import {
   compareEntries,
   type ExportedEntry,
@@ -51,7 +51,6 @@ import {
   SAMPLES,
 } from "../support/version-samples.ts";
 
-const SUITES: readonly Suite[] = ["bookworm-backports", "trixie", "sid"];
 const LIMIT_MS = 60_000;
 const SENDER = "web1";
 const SMALL_FILES = ["--max-file-size=512K", "--max-files=0"];
@@ -79,37 +78,33 @@ const ACKNOWLEDGED = bulky(0, 200, 4);
 const CUT_OFF = bulky(200, 700, 4);
 
 const agent = useAgentBinary();
-const trees = await Promise.all(SUITES.map(openDebianTree));
 const work = new TempDir();
 const pki = new TestPki();
 const received = join(work.path, "received");
 const cutOff = join(work.path, "cut-off");
 
-beforeAll(async () => {
-  pki.issue(SENDER);
-  if (trees.every((tree) => typeof tree === "string")) return;
-  await receiveSamples();
-  await receiveCutOff();
-}, LIMIT_MS);
+let samples: Promise<void> | undefined;
+
+beforeAll(() => pki.issue(SENDER));
 afterAll(() => {
   pki[Symbol.dispose]();
   work[Symbol.dispose]();
 });
 
-for (const [index, suite] of SUITES.entries()) {
-  const tree = trees[index] ?? "";
-  if (typeof tree === "string") {
-    test.skip(`programs of ${suite}: ${tree}`, () => undefined);
-  } else {
-    describe(`systemd ${tree.systemdVersion} of ${suite}`, () => {
-      describe("reading what was received", () => testReading(tree));
-      describe("journals it makes", () => testMade(tree));
-      describe("systemd-journald", () => testJournald(tree));
-      describe("systemd-journal-upload", () => testUpload(tree));
-      describe("systemd-journal-gatewayd", () => testGateway(tree));
-    });
-  }
-}
+await describeTrees(["bookworm-backports", "trixie", "sid"], (tree) => {
+  describe("reading what was received", () => {
+    // The same for all versions.
+    beforeAll(async () => {
+      samples ??= receiveSamples();
+      await samples;
+    }, LIMIT_MS);
+    testReading(tree);
+  });
+  describe("journals it makes", () => testMade(tree));
+  describe("systemd-journald", () => testJournald(tree));
+  describe("systemd-journal-upload", () => testUpload(tree));
+  describe("systemd-journal-gatewayd", () => testGateway(tree));
+});
 
 function testReading(tree: DebianTree): void {
   const sent = SAMPLES.flatMap(entriesIn);
@@ -237,7 +232,7 @@ function testMade(tree: DebianTree): void {
     const file = join(made, `${name}.journal`);
     const flags = headerOf(file).incompatibleFlags;
     expect(flags & COMPRESSION_FLAGS).toBe(FLAG_OF_COMPRESSION[compression]);
-    const { problems, notes } = verifyJournalFile(file, { decompress });
+    const { problems, notes } = verifyJournalFile(file);
     expect({ problems, notes }).toEqual({ problems: [], notes: [] });
   });
 }
@@ -273,7 +268,7 @@ function testJournald(tree: DebianTree): void {
       expect(sent.length).toBeGreaterThan(900);
       expectEntries(treeEntries(tree, output), sent);
       for (const file of journalFiles(directory)) {
-        const { problems, notes } = verifyJournalFile(file, { decompress });
+        const { problems, notes } = verifyJournalFile(file);
         expect({ problems, notes }).toEqual({ problems: [], notes: [] });
       }
     },
@@ -295,7 +290,7 @@ function testUpload(tree: DebianTree): void {
         using proxy = await TcpProxy.open(port);
         proxy.rateBytes = SLOW_BYTES;
         const options = { pki, sender: SENDER, journal, port: proxy.port, state };
-        const child = startTreeUpload(tree, options);
+        await using child = startTreeUpload(tree, options);
         await until(() => proxy.bytesUp > 5_000_000 && hasEntries(output), 20_000);
         expect(child.exitCode).toBe(null);
         if (end === "sender") child.kill("SIGKILL");
@@ -439,8 +434,14 @@ function testGateway(tree: DebianTree): void {
   }
 }
 
-/** What each version has to read, written once for all of them. */
+/** What each version has to read. */
 async function receiveSamples(): Promise<void> {
+  await receiveFormats();
+  await receiveCutOff();
+}
+
+/** The samples in each format that we write. */
+async function receiveFormats(): Promise<void> {
   for (const [name, format] of OUR_FORMATS) {
     const output = newDirectory(join(received, name));
     await using receiver = await startReceiver(output, { env: formatEnvironment(format) });
@@ -503,10 +504,12 @@ function expectSound(tree: DebianTree, directory: string): void {
 }
 
 function hasEntries(directory: string): boolean {
-  return journalFiles(directory).some((file) => {
-    // The header comes after the file.
-    return statSync(file).size > 0 && headerOf(file).entries > 0;
-  });
+  try {
+    return journalFiles(directory).some((file) => headerOf(file).entries > 0);
+  } catch {
+    // The header comes after the file, and files are renamed.
+    return false;
+  }
 }
 
 function headerOf(file: string): JournalHeader {

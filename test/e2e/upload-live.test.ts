@@ -2,21 +2,15 @@
  * `agent upload` beside a journald that is at work, of a booted system where that is possible: issue 3, "what must
  * hold" 4. Figures of the lag are printed; AGENT_TEST_LONG=1 writes five times as much and holds them against the limit.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
-import { BootedMachine } from "../support/booted-machine.ts";
-import { openDebianTree } from "../support/debian-tree.ts";
+import { expect, test } from "bun:test";
+import { type BootedMachine, describeMachines } from "../support/booted-machine.ts";
 import { compareJournals, countEntries, orderedCursors } from "../support/entry-digests.ts";
 import { KeptJournals } from "../support/kept-journals.ts";
 import { LagProbe } from "../support/lag-probe.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
 import { journalFiles } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import { until } from "../support/until.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 
 const { AGENT_TEST_LONG } = Bun.env;
 const IS_LONG = AGENT_TEST_LONG === "1";
@@ -38,62 +32,24 @@ const USER_LOAD = `i=0
 while [ $i -lt $1 ]; do echo "from a user, $i"; i=$((i + 1)); sleep 0.1; done
 `;
 
-const agent = useAgentBinary();
-const tree = await openDebianTree("trixie-shell");
-const obstacle = typeof tree === "string" ? tree : await BootedMachine.findObstacle(tree);
-if (obstacle !== undefined) console.log(`no live journald: ${obstacle}`);
-
-describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)", () => {
-  const owned = new AsyncDisposableStack();
-  let work: TempDir;
-  let pki: TestPki;
-
-  beforeAll(() => {
-    work = owned.use(new TempDir());
-    pki = owned.use(new TestPki());
-    pki.issue("web1");
-  }, LIMIT_MS);
-  afterAll(() => owned.disposeAsync());
-
-  function newDirectory(): string {
-    const path = join(work.path, crypto.randomUUID());
-    mkdirSync(path);
-    return path;
-  }
+await describeMachines("a live journald", (bootMachine) => {
+  const rig = useUploadRig();
 
   async function boot(journald: string): Promise<BootedMachine> {
-    if (typeof tree === "string") throw new Error(tree);
     const files = { "root/load": LOAD, "root/user-load": USER_LOAD };
-    const machine = await BootedMachine.boot(tree, { journald, files });
+    const machine = await bootMachine({ journald, files });
     await machine.run("chmod", "755", "/root");
     return machine;
-  }
-
-  function startReceiver(output: string, port: number): Promise<Receiver> {
-    return Receiver.start({ command: [agent.path, "serve"], output, pki, port });
-  }
-
-  function startUpload(
-    port: number,
-    machine: BootedMachine,
-    state: string,
-    ...args: string[]
-  ): UploaderProcess {
-    return new UploaderProcess([
-      ...[agent.path, "upload", `--url=https://127.0.0.1:${port}`, `--save-state=${state}`],
-      ...[`--directory=${machine.journals}`, `--trust=${pki.path("ca.pem")}`],
-      ...[`--key=${pki.path("web1.key")}`, `--cert=${pki.path("web1.pem")}`, ...args],
-    ]);
   }
 
   test(
     `${LOAD_ENTRIES} entries at 10,000/s, rotations, a vacuum, a user, a new boot: complete, in order, at once`,
     async () => {
-      const [output, port] = [newDirectory(), await freePort()];
+      const output = rig.newDirectory();
       await using machine = await boot("SystemMaxFileSize=16M");
-      await using receiver = await startReceiver(output, port);
-      await using sender = startUpload(port, machine, join(newDirectory(), "state"));
-      const source = new KeptJournals(machine, newDirectory());
+      const receiver = await rig.startReceiver(output);
+      const sender = rig.startUpload({ url: receiver.url, directory: machine.journals });
+      const source = new KeptJournals(machine, rig.newDirectory());
       const complete = (): Promise<void> =>
         until(() => countEntries(journalFiles(output)) === source.count(), 20_000);
       await complete();
@@ -156,17 +112,13 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
   test(
     "what was deleted before it could be sent is counted and told, with other users' entries in between",
     async () => {
-      const [output, port, state] = [
-        newDirectory(),
-        await freePort(),
-        join(newDirectory(), "state"),
-      ];
+      const [output, port] = [rig.newDirectory(), await freePort()];
       await using machine = await boot("");
-      const source = new KeptJournals(machine, newDirectory());
+      const source = new KeptJournals(machine, rig.newDirectory());
       const gone = (): number => source.count() - countEntries(journalFiles(source.directory));
-      await using started = new AsyncDisposableStack();
-      let receiver = started.use(await startReceiver(output, port));
-      let sender = started.use(startUpload(port, machine, state));
+      let receiver = await rig.startReceiver(output, { port });
+      const upload = { url: receiver.url, directory: machine.journals, state: rig.newState() };
+      let sender = rig.startUpload(upload);
       const complete = (missing: number): Promise<void> =>
         until(() => countEntries(journalFiles(output)) === source.count() - missing, 20_000);
       await machine.run("systemd-cat", "-t", "user", "echo", "begin");
@@ -179,7 +131,7 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await writeAndDelete(machine, source);
       const first = gone() - sent;
       expect(first).toBeGreaterThan(5000);
-      sender = started.use(startUpload(port, machine, state, "--batch-size=16K"));
+      sender = rig.startUpload({ ...upload, args: ["--batch-size=16K"] });
       await complete(first);
       expect(toldMissing(sender.log)).toBe(first);
 
@@ -188,7 +140,7 @@ describe.skipIf(obstacle !== undefined)("a live journald (needs systemd-nspawn)"
       await writeAndDelete(machine, source);
       await sender.logged("refuses the connection");
       await until(() => toldMissing(sender.log) > first, 40_000);
-      receiver = started.use(await startReceiver(output, port));
+      receiver = await rig.startReceiver(output, { port });
       const isAccounted = (): boolean =>
         toldMissing(sender.log) + countEntries(journalFiles(output)) === source.count();
       await until(isAccounted, 40_000);

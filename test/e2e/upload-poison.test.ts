@@ -1,9 +1,8 @@
 /** Entries that a receiver never takes end in quarantine, and nothing else does: issue 3, "what must hold" 5. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { ACCEPTED, FakeReceiver } from "../support/fake-receiver.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
 import {
@@ -13,8 +12,8 @@ import {
   NO_DIFFERENCE,
   parseExport,
 } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
+import { uploadAll } from "../support/uploads.ts";
 
 const LIMIT_MS = 60_000;
 const ENTRIES = 2000;
@@ -33,22 +32,15 @@ const REFUSALS: Record<string, (socket: Socket) => void> = {
   "resets the connection": (socket) => void socket.resetAndDestroy(),
 };
 
-const agent = useAgentBinary();
-
 describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", () => {
-  const owned = new DisposableStack();
-  let work: TempDir;
+  const rig = useUploadRig();
   let journals: string;
   let entries: ExportedEntry[];
 
   beforeAll(() => {
-    work = owned.use(new TempDir());
-    journals = join(work.path, "journals");
-    mkdirSync(journals);
-    makeJournal(join(journals, "system.journal"), poisonedExport());
+    journals = rig.newJournal(poisonedExport());
     entries = parseExport(journalctlExport(`--directory=${journals}`));
   }, LIMIT_MS);
-  afterAll(() => owned.dispose());
 
   test.each(Object.entries(REFUSALS))(
     "entries for which the receiver %s are in the quarantine file, which can be imported; all others arrive in order",
@@ -65,9 +57,11 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
           socket.write(ACCEPTED);
         },
       });
-      const state = join(work.path, crypto.randomUUID(), "state");
-      const options = [`--url=${receiver.url}`, `--directory=${journals}`, `--save-state=${state}`];
-      await using sender = new UploaderProcess([agent.path, "upload", ...options, "--follow=no"]);
+      const state = rig.newState();
+      const sender = rig.startUpload({
+        ...{ url: receiver.url, directory: journals, state, identity: [] },
+        args: ["--follow=no"],
+      });
       expect(await sender.ended()).toBe(0);
       const [good, bad] = [entries.filter((entry) => !isPoison(entry)), entries.filter(isPoison)];
       expect(bad).toHaveLength(POISON.length);
@@ -83,9 +77,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
 
       // Once the cause is mended.
       using mended = await FakeReceiver.open();
-      const resend = ["--follow=no", `--url=${mended.url}`, quarantine];
-      await using again = new UploaderProcess([agent.path, "upload", ...resend]);
-      expect(await again.ended()).toBe(0);
+      await uploadAll({ agent: rig.agent, url: mended.url, args: [quarantine] });
       expect(contentOf(mended.requests.flatMap(({ body }) => parseExport(body)))).toEqual(
         contentOf(bad),
       );
@@ -106,9 +98,11 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
           );
         },
       });
-      const state = join(work.path, crypto.randomUUID(), "state");
-      const options = [`--url=${receiver.url}`, `--directory=${journals}`, `--save-state=${state}`];
-      await using sender = new UploaderProcess([agent.path, "upload", ...options, "--follow=no"]);
+      const state = rig.newState();
+      const sender = rig.startUpload({
+        ...{ url: receiver.url, directory: journals, state, identity: [] },
+        args: ["--follow=no"],
+      });
       await sender.logged("status 400");
       await Bun.sleep(2000);
       isMended = true;
@@ -120,7 +114,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   );
 
   function importedBySystemd(file: string): ExportedEntry[] {
-    const output = join(work.path, `${crypto.randomUUID()}.journal`);
+    const output = join(rig.newDirectory(), "quarantine.journal");
     makeJournal(output, readFileSync(file));
     return parseExport(journalctlExport("--file", output));
   }

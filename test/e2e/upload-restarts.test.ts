@@ -1,12 +1,11 @@
 /** `agent upload` to `agent serve`, both stopped, killed and cut off at bad moments: issue 3, points 3 and 6. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { seededRandom } from "../support/encoded-bodies.ts";
+import { FakeReceiver } from "../support/fake-receiver.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
 import {
   compareEntries,
   type ExportedEntry,
@@ -15,92 +14,51 @@ import {
   parseExport,
   storedEntries,
 } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import { until } from "../support/until.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 
 const { AGENT_TEST_LONG, AGENT_TEST_SEED = "1" } = Bun.env;
 const KILLS = AGENT_TEST_LONG === "1" ? 20 : 10;
 const LIMIT_MS = 120_000;
 const ENTRIES = 20_000;
 
-const agent = useAgentBinary();
-
 describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", () => {
-  const owned = new DisposableStack();
-  let work: TempDir;
-  let pki: TestPki;
+  const rig = useUploadRig();
   let journals: string;
   let entries: ExportedEntry[];
 
   beforeAll(() => {
-    work = owned.use(new TempDir());
-    pki = owned.use(new TestPki());
-    pki.issue("web1");
-    journals = newDirectory();
-    makeJournal(join(journals, "system.journal"), sampleExport(ENTRIES));
+    journals = rig.newJournal(sampleExport(ENTRIES));
     entries = parseExport(journalctlExport(`--directory=${journals}`));
   }, LIMIT_MS);
-  afterAll(() => owned.dispose());
-
-  function newDirectory(): string {
-    const path = join(work.path, crypto.randomUUID());
-    mkdirSync(path);
-    return path;
-  }
-
-  function startReceiver(output: string, port: number): Promise<Receiver> {
-    return Receiver.start({ command: [agent.path, "serve"], output, pki, port });
-  }
-
-  function startUpload(
-    url: string,
-    directory: string,
-    state: string,
-    ...args: string[]
-  ): UploaderProcess {
-    return new UploaderProcess([
-      ...[
-        agent.path,
-        "upload",
-        `--url=${url}`,
-        `--directory=${directory}`,
-        `--save-state=${state}`,
-      ],
-      ...[`--key=${pki.path("web1.key")}`, `--cert=${pki.path("web1.pem")}`],
-      ...[`--trust=${pki.path("ca.pem")}`, ...args],
-    ]);
-  }
 
   test(
     `both killed ${KILLS} times under load: the same entries on both sides`,
     async () => {
       console.log(`seed ${AGENT_TEST_SEED}`);
       const random = seededRandom(Number(AGENT_TEST_SEED));
-      const [output, port, state] = [
-        newDirectory(),
-        await freePort(),
-        join(newDirectory(), "state"),
-      ];
+      const [output, port, state] = [rig.newDirectory(), await freePort(), rig.newState()];
       const url = `https://127.0.0.1:${port}`;
-      const slow = ["--batch-size=32K", "--rate-limit-bytes=60K", "--follow=no"];
-      let receiver = await startReceiver(output, port);
-      let sender = startUpload(url, journals, state, ...slow);
+      const slow = {
+        ...{ url, directory: journals, state },
+        args: ["--batch-size=32K", "--rate-limit-bytes=60K", "--follow=no"],
+      };
+      let receiver = await rig.startReceiver(output, { port });
+      let sender = rig.startUpload(slow);
       let kills = 0;
       for (; kills < 2 * KILLS && sender.isRunning; kills++) {
         await Bun.sleep(50 + random() * 250);
         if (kills % 2 === 0) {
           await sender.kill();
-          sender = startUpload(url, journals, state, ...slow);
+          sender = rig.startUpload(slow);
         } else {
           await receiver.kill();
-          receiver = await startReceiver(output, port);
+          receiver = await rig.startReceiver(output, { port });
         }
       }
       expect(kills).toBe(2 * KILLS);
       await sender.kill();
-      sender = startUpload(url, journals, state, "--follow=no");
+      sender = rig.startUpload({ ...slow, args: ["--follow=no"] });
       expect(await sender.ended()).toBe(0);
       expect(await receiver.stop()).toBe(0);
       expect(compareEntries(storedEntries(output), entries)).toEqual(NO_DIFFERENCE);
@@ -111,12 +69,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test(
     "a receiver that is frozen, and away for a while, and a sender that starts again",
     async () => {
-      const [output, port, state] = [
-        newDirectory(),
-        await freePort(),
-        join(newDirectory(), "state"),
-      ];
-      const [url, directory] = [`https://127.0.0.1:${port}`, newDirectory()];
+      const [output, port, state] = [rig.newDirectory(), await freePort(), rig.newState()];
+      const [url, directory] = [`https://127.0.0.1:${port}`, rig.newDirectory()];
       const stream = sampleExport(400).split("\n\n");
       const addEntries = (name: string, from: number, to: number): void => {
         makeJournal(
@@ -125,8 +79,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
         );
       };
       addEntries("a", 0, 100);
-      let receiver = await startReceiver(output, port);
-      let sender = startUpload(url, directory, state);
+      let receiver = await rig.startReceiver(output, { port });
+      let sender = rig.startUpload({ url, directory, state });
       const isStored = (count: number): boolean => storedEntries(output).length === count;
       await until(() => isStored(100), 20_000);
 
@@ -139,13 +93,13 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       await receiver.stop();
       addEntries("c", 200, 300);
       await sender.logged("refuses the connection");
-      receiver = await startReceiver(output, port);
+      receiver = await rig.startReceiver(output, { port });
       await until(() => isStored(300), 20_000);
 
       sender.signal("SIGTERM");
       expect(await sender.ended()).toBe(0);
       addEntries("d", 300, 400);
-      sender = startUpload(url, directory, state, "--follow=no");
+      sender = rig.startUpload({ url, directory, state, args: ["--follow=no"] });
       expect(await sender.ended()).toBe(0);
       // What was acknowledged is not sent again, not even to be recognised.
       expect(sender.log).toContain("acknowledged=100 ");
@@ -159,10 +113,9 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test(
     "stops within two seconds when the receiver takes connections and nothing else",
     async () => {
-      const server = await silentServer();
-      const address = server.address();
-      const port = address !== null && typeof address === "object" ? address.port : 0;
-      const state = join(newDirectory(), "state");
+      using server = await FakeReceiver.open({ onConnection: (socket) => void socket.pause() });
+      const { port } = server;
+      const state = rig.newState();
       const trouble = [
         [`http://127.0.0.1:${port}`, 300],
         [`https://127.0.0.1:${port}`, 300],
@@ -170,7 +123,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
         ["https://192.0.2.1:19532", 300],
       ] as const;
       for (const [url, delayMs] of trouble) {
-        const sender = startUpload(url, journals, state);
+        const sender = rig.startUpload({ url, directory: journals, state });
         await Bun.sleep(delayMs + 500);
         const startMs = performance.now();
         sender.signal("SIGTERM");
@@ -178,20 +131,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
         expect(performance.now() - startMs).toBeLessThan(2000);
       }
       expect(() => readFileSync(state)).toThrow("ENOENT");
-      server.close();
     },
     LIMIT_MS,
   );
 });
-
-/** Takes connections, reads nothing and says nothing. */
-async function silentServer(): Promise<Server> {
-  const server = createServer((socket) => {
-    socket.on("error", () => undefined);
-    socket.pause();
-  });
-  const { promise, resolve } = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", resolve);
-  await promise;
-  return server;
-}

@@ -1,12 +1,9 @@
 /** Which entries the executable sends, and what it changes in them: issue 3, section 2, beside journalctl. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { FakeReceiver } from "../support/fake-receiver.ts";
-import { hasSystemd, makeJournal } from "../support/journal-tools.ts";
+import { hasSystemd } from "../support/journal-tools.ts";
 import { type ExportedEntry, journalctlExport, parseExport } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 import { UploaderProcess } from "../support/uploader-process.ts";
 import { expectSameStream } from "../support/uploads.ts";
 
@@ -17,8 +14,6 @@ const NOW_SEC = Math.floor(Date.now() / 1000);
 const DAY_SEC = 86_400;
 const BOOT_IDS = ["6c7c6013a26343b29e964691ff25d04c", "0d2e5d3d2f5c4d3f9b4f7c1d7f1b9a10"];
 const LIMIT_MS = 60_000;
-
-const agent = useAgentBinary();
 
 interface Choice {
   options: string[];
@@ -179,23 +174,18 @@ const CHOICES: Record<string, Choice> = {
 };
 
 describe.skipIf(!hasSystemd())("agent upload (needs systemd)", () => {
-  const owned = new DisposableStack();
-  let work: TempDir;
+  const rig = useUploadRig();
   let journals: string;
 
   beforeAll(() => {
-    work = owned.use(new TempDir());
-    journals = join(work.path, "journals");
-    mkdirSync(journals);
-    makeJournal(join(journals, "system.journal"), hostStream());
+    journals = rig.newJournal(hostStream());
   }, LIMIT_MS);
-  afterAll(() => owned.dispose());
 
   /** All that it sends until it ends. */
   async function sent(args: string[], keys: string[] = []): Promise<ExportedEntry[]> {
     using receiver = await FakeReceiver.open();
-    const config = work.write("upload.conf", ["[Upload]", ...keys, ""].join("\n"));
-    const command = [agent.path, "upload", `--url=${receiver.url}`, "--follow=no", ...args];
+    const config = rig.dir.write("upload.conf", ["[Upload]", ...keys, ""].join("\n"));
+    const command = [rig.agent, "upload", `--url=${receiver.url}`, "--follow=no", ...args];
     await using uploader = new UploaderProcess(command, {
       SYSTEMD_JOURNAL_UPLOAD_CONFIG_FILE: config,
     });
@@ -220,7 +210,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd)", () => {
   test("chooses and changes entries of export files in the same way", async () => {
     const options = ["-p", "err", "--exclude-grep=session", "--max-age=10y"];
     const changes = ["--drop-field=_CMDLINE", "--redact-field=MESSAGE /\\d+/ N", "--add-field=A=1"];
-    const file = work.write("stream.export", journalctlExport(`--directory=${journals}`));
+    const file = rig.dir.write("stream.export", journalctlExport(`--directory=${journals}`));
     const fromFile = await sent([file, ...options.slice(0, 3), ...changes]);
     const fromJournal = await sent([`--directory=${journals}`, ...options, ...changes]);
     expect(fromFile.length).toBeGreaterThan(10);
@@ -232,7 +222,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd)", () => {
   test("counts entries of which nothing is left", async () => {
     using receiver = await FakeReceiver.open();
     await using uploader = new UploaderProcess([
-      ...[agent.path, "upload", `--url=${receiver.url}`, "--follow=no"],
+      ...[rig.agent, "upload", `--url=${receiver.url}`, "--follow=no"],
       ...[`--directory=${journals}`, "--drop-field=*", "--add-field=SITE=north"],
     ]);
     expect(await uploader.ended()).toBe(0);

@@ -1,11 +1,11 @@
 /** `agent upload` as a service of a booted systemd, with its configuration file, watchdog and namespaces. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { useAgentBinary } from "../support/agent-binary.ts";
-import { BootedMachine } from "../support/booted-machine.ts";
-import { openDebianTree } from "../support/debian-tree.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { type BootedMachine, describeMachines } from "../support/booted-machine.ts";
+import { freePort } from "../support/ports.ts";
+import { Receiver } from "../support/receiver.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { TestPki } from "../support/tls.ts";
 
@@ -26,11 +26,7 @@ ExecStart=echo from a namespace
 `;
 
 const agent = useAgentBinary();
-const tree = await openDebianTree("trixie-shell");
-const obstacle = typeof tree === "string" ? tree : await BootedMachine.findObstacle(tree);
-if (obstacle !== undefined) console.log(`no booted system: ${obstacle}`);
-
-describe.skipIf(obstacle !== undefined)("agent upload as a service (needs systemd-nspawn)", () => {
+await describeMachines("agent upload as a service", (boot) => {
   const owned = new AsyncDisposableStack();
   let output: string;
   let pki: TestPki;
@@ -38,7 +34,6 @@ describe.skipIf(obstacle !== undefined)("agent upload as a service (needs system
   let machine: BootedMachine;
 
   beforeAll(async () => {
-    if (typeof tree === "string") throw new Error(tree);
     output = join(owned.use(new TempDir()).path, "received");
     mkdirSync(output);
     pki = owned.use(new TestPki());
@@ -53,7 +48,7 @@ Namespace=*
 `;
     const certificates = ["web1.key", "web1.pem", "ca.pem"];
     machine = owned.use(
-      await BootedMachine.boot(tree, {
+      await boot({
         bind: { [agent.path]: "/opt/agent" },
         files: {
           "etc/systemd/system/agent-upload.service": UNIT,

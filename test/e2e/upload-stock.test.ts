@@ -3,21 +3,14 @@
  * other end: issue 3, points 1, 2, 5 and 6.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { noise } from "../support/encoded-bodies.ts";
 import { binaryField, concat, sampleEntry } from "../support/export-stream.ts";
 import { FakeVictoriaLogs } from "../support/fake-victorialogs.ts";
 import { hasSystemd, JOURNAL_REMOTE, makeJournal, sampleExport } from "../support/journal-tools.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
+import type { Receiver } from "../support/receiver.ts";
 import { ReceiverProcess } from "../support/receiver-process.ts";
 import { run } from "../support/run-agent.ts";
 import { makeSealedJournal } from "../support/sealed-journal.ts";
@@ -29,10 +22,9 @@ import {
   journalFiles,
   parseExport,
 } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import { remoteArgs } from "../support/tree-programs.ts";
 import { until } from "../support/until.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 import { UploaderProcess } from "../support/uploader-process.ts";
 import {
   expectSameContents,
@@ -47,20 +39,16 @@ const { AGENT_SHARED_DATA: DATA = join(import.meta.dir, "../../../shared/data") 
 const JOURNAL_UPLOAD = "/lib/systemd/systemd-journal-upload";
 const LIMIT_MS = 60_000;
 
-const agent = useAgentBinary();
-const owned = new DisposableStack();
-const work = owned.use(new TempDir());
-const pki = owned.use(new TestPki());
-const silence = owned.use(new SilentNetwork());
+const rig = useUploadRig();
+const silence = new SilentNetwork();
 
-beforeAll(() => pki.issue("web1"));
-afterAll(() => owned.dispose(), LIMIT_MS);
+afterAll(() => silence[Symbol.dispose]());
 
 describe.skipIf(!existsSync(DATA) || !hasSystemd())("journals of a real machine", () => {
   let journals: string;
 
   beforeAll(() => {
-    journals = newDirectory();
+    journals = rig.newDirectory();
     for (const name of readdirSync(DATA).filter((file) => file.endsWith(".zst"))) {
       const bytes = Bun.zstdDecompressSync(readFileSync(join(DATA, name)));
       writeFileSync(join(journals, name.slice(0, -".zst".length)), bytes);
@@ -70,8 +58,8 @@ describe.skipIf(!existsSync(DATA) || !hasSystemd())("journals of a real machine"
   test(
     "are the same at agent serve, cursors and order included",
     async () => {
-      const output = newDirectory();
-      await using receiver = await startServe(output);
+      const output = rig.newDirectory();
+      const receiver = await rig.startReceiver(output);
       await uploadAll({ ...toServe(receiver), args: [`--directory=${journals}`] });
       expect(await receiver.stop()).toBe(0);
       expectSameStream(exportOf(output), exportOf(journals));
@@ -82,23 +70,19 @@ describe.skipIf(!existsSync(DATA) || !hasSystemd())("journals of a real machine"
   test.each(["http", "https"] as const)(
     "are the same at systemd-journal-remote over %s",
     async (scheme) => {
-      const [port, output] = [await freePort(), join(newDirectory(), "all.journal")];
-      const args = remoteArgs({ scheme, port, output, pki });
-      const receiver = new ReceiverProcess([JOURNAL_REMOTE ?? "", ...args]);
-      try {
-        await receiver.listening(port);
-        await uploadAll({
-          agent: agent.path,
-          url: `${scheme}://localhost:${port}`,
-          // It would take it, and store nothing.
-          args: [`--directory=${journals}`, "--compression=lz4", "--force-compression=yes"],
-          ...(scheme === "https" ? { pki } : {}),
-        });
-        expect(await receiver.stop()).toBe(0);
-        expectSameContents(parseExport(journalctlExport("--file", output)), exportOf(journals));
-      } finally {
-        if (receiver.isRunning) await receiver.stop("SIGKILL");
-      }
+      const [port, output] = [await freePort(), join(rig.newDirectory(), "all.journal")];
+      const args = remoteArgs({ scheme, port, output, pki: rig.pki });
+      await using receiver = new ReceiverProcess([JOURNAL_REMOTE ?? "", ...args]);
+      await receiver.listening(port);
+      await uploadAll({
+        agent: rig.agent,
+        url: `${scheme}://localhost:${port}`,
+        // It would take it, and store nothing.
+        args: [`--directory=${journals}`, "--compression=lz4", "--force-compression=yes"],
+        ...(scheme === "https" ? { pki: rig.pki } : {}),
+      });
+      expect(await receiver.stop()).toBe(0);
+      expectSameContents(parseExport(journalctlExport("--file", output)), exportOf(journals));
     },
     LIMIT_MS,
   );
@@ -108,7 +92,7 @@ describe.skipIf(!hasSystemd() || process.getuid?.() !== 0)("a sealed journal (ne
   test(
     "is read as by journalctl, and the same at agent serve",
     async () => {
-      const [journals, output] = [newDirectory(), newDirectory()];
+      const [journals, output] = [rig.newDirectory(), rig.newDirectory()];
       // A hundred entries a second, of the next twenty seconds: as many tags between them.
       const firstUsec = Date.now() * 1000;
       const stream = sampleExport(2000).replace(/(?<=__REALTIME_TIMESTAMP=).*/g, (text) =>
@@ -125,7 +109,7 @@ describe.skipIf(!hasSystemd() || process.getuid?.() !== 0)("a sealed journal (ne
       set.close();
       expect(problems).toEqual([]);
 
-      await using receiver = await startServe(output);
+      const receiver = await rig.startReceiver(output);
       await uploadAll({ ...toServe(receiver), args: [`--directory=${journals}`] });
       expect(await receiver.stop()).toBe(0);
       expectSameStream(exportOf(output), exportOf(journals));
@@ -140,10 +124,10 @@ describe.skipIf(!existsSync(JOURNAL_UPLOAD) || !hasSystemd())(
     test(
       "is taken over, and handed back",
       async () => {
-        const [place, output] = [newDirectory(), newDirectory()];
+        const [place, output] = [rig.newDirectory(), rig.newDirectory()];
         const [journal, state] = [join(place, "system.journal"), join(place, "state")];
         const args = [`--file=${journal}`, `--save-state=${state}`];
-        await using receiver = await startServe(output);
+        const receiver = await rig.startReceiver(output);
 
         makeJournal(journal, sampleExport(100));
         await runStockUpload(receiver, args);
@@ -171,9 +155,9 @@ describe.skipIf(!hasSystemd())("started as systemd-journal-upload", () => {
   let options: string[];
 
   beforeAll(() => {
-    place = newDirectory();
+    place = rig.newDirectory();
     program = join(place, "systemd-journal-upload");
-    symlinkSync(agent.path, program);
+    symlinkSync(rig.agent, program);
     makeJournal(join(place, "system.journal"), sampleExport(10));
     options = ["--key=-", "--cert=-", "--trust=all", "-m", "-D", place];
   });
@@ -201,13 +185,13 @@ describe.skipIf(!hasSystemd())("started as systemd-journal-upload", () => {
 
   test("--follow=no exits 0, also with nothing to send", async () => {
     using logs = await FakeVictoriaLogs.open();
-    const state = join(newDirectory(), "state");
+    const state = rig.newState();
     const command = [program, "-u", logs.url, ...options, `--save-state=${state}`, "--follow=no"];
     for (let i = 0; i < 2; i++) {
       expect((await run(command)).status).toBe(0);
       expect(logs.stored.length).toBe(10);
     }
-    expect((await run([...command, `--directory=${newDirectory()}`])).status).toBe(0);
+    expect((await run([...command, `--directory=${rig.newDirectory()}`])).status).toBe(0);
   });
 });
 
@@ -216,7 +200,7 @@ describe.skipIf(!hasSystemd())("VictoriaLogs", () => {
     "gets everything but a line that is too long, which goes to the quarantine",
     async () => {
       using logs = await FakeVictoriaLogs.open();
-      const place = newDirectory();
+      const place = rig.newDirectory();
       const journal = join(place, "system.journal");
       const tooLong = sampleEntry(1000, { fields: [binaryField("CORE", longLine(300_000))] });
       const stream = concat(
@@ -226,7 +210,7 @@ describe.skipIf(!hasSystemd())("VictoriaLogs", () => {
       );
       makeJournal(journal, stream);
       const log = await uploadPatiently({
-        agent: agent.path,
+        agent: rig.agent,
         url: logs.url,
         args: [`--file=${journal}`, `--save-state=${join(place, "state")}`],
       });
@@ -246,11 +230,11 @@ describe.skipIf(!hasSystemd())("VictoriaLogs", () => {
     "gets everything once, compressed when it has said that it takes that",
     async () => {
       using logs = await FakeVictoriaLogs.open();
-      const place = newDirectory();
+      const place = rig.newDirectory();
       makeJournal(join(place, "system.journal"), sampleExport(5000));
       const sent = exportOf(place);
       const size = journalctlExport(`--directory=${place}`).length;
-      await uploadAll({ agent: agent.path, url: logs.url, args: [`--directory=${place}`] });
+      await uploadAll({ agent: rig.agent, url: logs.url, args: [`--directory=${place}`] });
       expectSameEntries(logs.stored, sent);
       expect(logs.received(undefined)).toBeLessThan(size / 10);
       expect(logs.received("zstd")).toBeLessThan(size / 5);
@@ -262,13 +246,13 @@ describe.skipIf(!hasSystemd())("VictoriaLogs", () => {
     "loses nothing to an encoding that it does not know",
     async () => {
       using logs = await FakeVictoriaLogs.open();
-      const place = newDirectory();
+      const place = rig.newDirectory();
       makeJournal(join(place, "system.journal"), sampleExport(2000));
       for (const encoding of ["xz", "lz4", "gzip"]) {
         logs.stored.length = 0;
         const args = [`--directory=${place}`, `--compression=${encoding}`];
         const forced = [...args, "--force-compression=yes"];
-        await uploadAll({ agent: agent.path, url: logs.url, args: forced });
+        await uploadAll({ agent: rig.agent, url: logs.url, args: forced });
         expectSameEntries(logs.stored, exportOf(place));
       }
     },
@@ -282,10 +266,10 @@ describe.skipIf(!hasSystemd() || !silence.isPossible)(
     test(
       "does not hold up the end",
       async () => {
-        const place = newDirectory();
+        const place = rig.newDirectory();
         makeJournal(join(place, "system.journal"), sampleExport(10));
         const options = ["--key=-", "--cert=-", `--directory=${place}`];
-        const command = [agent.path, "upload", "--url=http://logs.example.net:19532", ...options];
+        const command = [rig.agent, "upload", "--url=http://logs.example.net:19532", ...options];
         await using sender = new UploaderProcess(silence.enter(command));
         // By then it has begun to ask.
         await Bun.sleep(1500);
@@ -300,19 +284,14 @@ describe.skipIf(!hasSystemd() || !silence.isPossible)(
   },
 );
 
-function startServe(output: string): Promise<Receiver> {
-  return Receiver.start({ command: [agent.path, "serve"], output, pki });
-}
-
 function toServe(receiver: Receiver) {
-  return { agent: agent.path, url: `https://127.0.0.1:${receiver.port}`, pki };
+  return { agent: rig.agent, url: `https://127.0.0.1:${receiver.port}`, pki: rig.pki };
 }
 
 /** Runs it to its end; throws unless it succeeds. */
 async function runStockUpload(receiver: Receiver, args: readonly string[]): Promise<void> {
-  const identity = [`--key=${pki.path("web1.key")}`, `--cert=${pki.path("web1.pem")}`];
-  const target = [`--url=https://127.0.0.1:${receiver.port}`, `--trust=${pki.path("ca.pem")}`];
-  const command = [JOURNAL_UPLOAD, ...target, ...identity, ...args, "--follow=no"];
+  const target = [`--url=https://127.0.0.1:${receiver.port}`, ...rig.pki.uploadArgs("web1")];
+  const command = [JOURNAL_UPLOAD, ...target, ...args, "--follow=no"];
   const { status, stderr } = await run(command);
   if (status !== 0) throw new Error(`systemd-journal-upload: ${stderr}`);
 }
@@ -323,10 +302,4 @@ function exportOf(directory: string): ExportedEntry[] {
 
 function longLine(size: number): Uint8Array {
   return noise(size).map((byte) => byte | 0x80);
-}
-
-function newDirectory(): string {
-  const path = join(work.path, crypto.randomUUID());
-  mkdirSync(path);
-  return path;
 }

@@ -1,11 +1,10 @@
 /** `agent upload` to several receivers, of which some are away for a while. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { countEntries } from "../support/entry-digests.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
+import type { Receiver } from "../support/receiver.ts";
 import {
   compareEntries,
   journalctlExport,
@@ -14,40 +13,21 @@ import {
   parseExport,
   storedEntries,
 } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import { until } from "../support/until.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 
 const LIMIT_MS = 60_000;
 const PATIENCE_MS = 20_000;
 const PART = 400;
 const PARTS = 5;
 
-const agent = useAgentBinary();
-
 describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)", () => {
-  const owned = new DisposableStack();
+  const rig = useUploadRig();
   const stream = sampleExport(PART * PARTS).split("\n\n");
-  let work: TempDir;
-  let pki: TestPki;
-
-  beforeAll(() => {
-    work = owned.use(new TempDir());
-    pki = owned.use(new TestPki());
-    pki.issue("web1");
-  }, LIMIT_MS);
-  afterAll(() => owned.dispose());
-
-  function newDirectory(): string {
-    const path = join(work.path, crypto.randomUUID());
-    mkdirSync(path);
-    return path;
-  }
 
   /** One that can be stopped and started again. */
-  class Site implements AsyncDisposable {
-    readonly output = newDirectory();
+  class Site {
+    readonly output = rig.newDirectory();
     readonly port: number;
     #receiver: Receiver | undefined;
 
@@ -71,15 +51,11 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
 
     async start(): Promise<void> {
       const { output, port } = this;
-      this.#receiver = await Receiver.start({ command: [agent.path, "serve"], output, pki, port });
+      this.#receiver = await rig.startReceiver(output, { port });
     }
 
     async stop(): Promise<void> {
       expect(await this.#receiver?.stop()).toBe(0);
-    }
-
-    async [Symbol.asyncDispose](): Promise<void> {
-      await this.#receiver?.kill();
     }
   }
 
@@ -88,33 +64,15 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
     makeJournal(join(directory, `${index}.journal`), `${part.join("\n\n")}\n\n`);
   }
 
-  function startUpload(
-    sites: readonly Site[],
-    directory: string,
-    ...args: string[]
-  ): UploaderProcess {
-    return new UploaderProcess([
-      ...[
-        agent.path,
-        "upload",
-        ...sites.map(({ url }) => `--url=${url}`),
-        `--directory=${directory}`,
-      ],
-      ...[`--key=${pki.path("web1.key")}`, `--cert=${pki.path("web1.pem")}`],
-      ...[`--trust=${pki.path("ca.pem")}`, ...args],
-    ]);
-  }
-
   test(
     "mirror: each gets each entry once, at its own pace, whoever was away meanwhile",
     async () => {
-      const [directory, state] = [newDirectory(), join(newDirectory(), "state")];
-      await using near = await Site.open();
-      await using far = await Site.open();
-      const args = ["--targets=mirror", `--save-state=${state}`];
+      const [directory, state] = [rig.newDirectory(), rig.newState()];
+      const near = await Site.open();
+      const far = await Site.open();
       addPart(directory, 0);
-      await using started = new AsyncDisposableStack();
-      let sender = started.use(startUpload([near, far], directory, ...args));
+      const upload = { directory, state, args: ["--targets=mirror"] };
+      let sender = rig.startUpload({ url: [near.url, far.url], ...upload });
       await until(() => near.count === PART && far.count === PART, PATIENCE_MS);
 
       await far.stop();
@@ -130,7 +88,7 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
       // Each has a position of its own, which lasts.
       await sender.kill();
       addPart(directory, 3);
-      sender = started.use(startUpload([far, near], directory, ...args));
+      sender = rig.startUpload({ url: [far.url, near.url], ...upload });
       await until(() => far.count === 4 * PART, PATIENCE_MS);
       await near.start();
       addPart(directory, 4);
@@ -149,10 +107,10 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
   test(
     "failover: the first that works in the order they are named gets what is new",
     async () => {
-      const directory = newDirectory();
-      await using first = await Site.open();
-      await using second = await Site.open();
-      await using third = await Site.open();
+      const directory = rig.newDirectory();
+      const first = await Site.open();
+      const second = await Site.open();
+      const third = await Site.open();
       const sites = [first, second, third];
       const counts = (): number[] => sites.map(({ count }) => count);
       const reach = (...wanted: number[]): Promise<void> =>
@@ -161,11 +119,7 @@ describe.skipIf(!hasSystemd())("several receivers (needs systemd-journal-remote)
           PATIENCE_MS,
         );
       addPart(directory, 0);
-      await using sender = startUpload(
-        sites,
-        directory,
-        `--save-state=${join(newDirectory(), "state")}`,
-      );
+      const sender = rig.startUpload({ url: sites.map(({ url }) => url), directory });
       await reach(1, 0, 0);
       await first.stop();
       addPart(directory, 1);

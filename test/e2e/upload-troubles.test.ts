@@ -1,51 +1,46 @@
 /** `agent upload` where something is wrong with this machine: files it may not read or write, disks that are full. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { FakeReceiver } from "../support/fake-receiver.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
 import { run } from "../support/run-agent.ts";
 import { SmallDisk } from "../support/small-disk.ts";
 import { journalctlExport, parseExport } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { type RigUpload, useUploadRig } from "../support/upload-rig.ts";
+import type { UploaderProcess } from "../support/uploader-process.ts";
 
 const LIMIT_MS = 30_000;
 const ENTRIES = 100;
-/** Root, whom modes of files do not hold back otherwise. Another user could not reach the test's directory. */
-const HELD_BACK = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+/** As root, whom modes of files do not hold back otherwise. Another user could not reach the test's directory. */
+const heldBack = (...words: string[]): string[] => {
+  return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", ...words];
+};
 const IS_ROOT = process.getuid?.() === 0;
 
-const agent = useAgentBinary();
-
 describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", () => {
+  const rig = useUploadRig();
   const owned = new DisposableStack();
-  let work: TempDir;
   let receiver: FakeReceiver;
   let journals: string;
 
   beforeAll(async () => {
-    work = owned.use(new TempDir());
     receiver = owned.use(await FakeReceiver.open());
-    journals = newDirectory();
-    makeJournal(join(journals, "system.journal"), sampleExport(ENTRIES));
+    journals = rig.newJournal(sampleExport(ENTRIES));
   }, LIMIT_MS);
   afterAll(() => owned.dispose());
-
-  function newDirectory(): string {
-    const path = join(work.path, crypto.randomUUID());
-    mkdirSync(path);
-    return path;
-  }
 
   function command(...args: string[]): string[] {
     const places = args.some((arg) => arg.startsWith("--directory="))
       ? []
       : [`--directory=${journals}`];
     const urls = args.some((arg) => arg.startsWith("--url=")) ? [] : [`--url=${receiver.url}`];
-    return [agent.path, "upload", ...urls, ...places, ...args];
+    return [rig.agent, "upload", ...urls, ...places, ...args];
+  }
+
+  function start(upload: Partial<RigUpload>): UploaderProcess {
+    return rig.startUpload({ url: receiver.url, directory: journals, identity: [], ...upload });
   }
 
   async function stop(sender: UploaderProcess): Promise<void> {
@@ -59,7 +54,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       ["nothing", ""],
       ["a cursor that is none", "LAST_CURSOR=x\n"],
     ])("there is %s in the state file", async (_, text) => {
-      const state = work.write(`${crypto.randomUUID()}/state`, text);
+      const state = rig.dir.write(`${crypto.randomUUID()}/state`, text);
       const { status, stderr } = await run(command(`--save-state=${state}`));
       expect(stderr).toContain(
         `error: Cannot use state file "${state}": there is no LAST_CURSOR= with a cursor`,
@@ -70,8 +65,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     });
 
     test("there is no such directory of journals", async () => {
-      const { status, stderr } = await run(command(`--directory=${work.path}/none`));
-      expect(stderr).toContain(`error: Cannot read journals of "${work.path}/none": ENOENT`);
+      const { status, stderr } = await run(command(`--directory=${rig.dir.path}/none`));
+      expect(stderr).toContain(`error: Cannot read journals of "${rig.dir.path}/none": ENOENT`);
       expect(status).toBe(78);
     });
 
@@ -92,13 +87,10 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     );
 
     test.skipIf(!IS_ROOT)("the state file's directory cannot be made (needs root)", async () => {
-      const parent = newDirectory();
+      const parent = rig.newDirectory();
       const directory = join(parent, "none");
       chmodSync(parent, 0o500);
-      const { status, stderr } = await run([
-        ...HELD_BACK,
-        ...command(`--save-state=${directory}/state`),
-      ]);
+      const { status, stderr } = await run(heldBack(...command(`--save-state=${directory}/state`)));
       expect(stderr).toContain(`error: Cannot make directory "${directory}": EACCES`);
       expect(stderr).toContain("let the service's user write there");
       expect(status).toBe(78);
@@ -109,15 +101,12 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     test(
       "a journal may not be read, and reads it once it may",
       async () => {
-        const directory = newDirectory();
+        const directory = rig.newDirectory();
         const file = join(directory, "system.journal");
         cpSync(join(journals, "system.journal"), file);
         chmodSync(file, 0);
         const before = receiver.requests.length;
-        await using sender = new UploaderProcess([
-          ...HELD_BACK,
-          ...command(`--directory=${directory}`),
-        ]);
+        const sender = start({ directory, within: heldBack });
         await sender.logged(
           `Passing over journal file "${file}": Cannot open journal file "${file}": EACCES`,
         );
@@ -132,15 +121,12 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     test(
       "a directory may not be looked into, and looks once it may",
       async () => {
-        const directory = newDirectory();
+        const directory = rig.newDirectory();
         const inner = join(directory, "0123456789abcdef0123456789abcdef");
         cpSync(journals, inner, { recursive: true });
         chmodSync(inner, 0);
         const before = receiver.requests.length;
-        await using sender = new UploaderProcess([
-          ...HELD_BACK,
-          ...command(`--directory=${directory}`),
-        ]);
+        const sender = start({ directory, within: heldBack });
         await sender.logged(`Cannot look for journals in "${inner}": EACCES`);
         await sender.logged('group "systemd-journal"');
         await sender.logged(`Found no journal files in "${directory}"`);
@@ -154,13 +140,10 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     test(
       "the state file cannot be written for a while",
       async () => {
-        const directory = newDirectory();
+        const directory = rig.newDirectory();
         chmodSync(directory, 0o500);
         const state = join(directory, "state");
-        await using sender = new UploaderProcess([
-          ...HELD_BACK,
-          ...command(`--save-state=${state}`),
-        ]);
+        const sender = start({ state, within: heldBack });
         await sender.logged(`Cannot write state file "${state}": EACCES`);
         chmodSync(directory, 0o700);
         await sender.logged(`State file "${state}" can be written again`);
@@ -176,11 +159,9 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     async () => {
       using disk = new SmallDisk(1 << 20);
       const state = join(disk.path, "state");
-      const directory = newDirectory();
+      const directory = rig.newDirectory();
       makeJournal(join(directory, "a.journal"), sampleExport(20));
-      await using sender = new UploaderProcess(
-        command(`--directory=${directory}`, `--save-state=${state}`),
-      );
+      const sender = start({ directory, state });
       await until(() => existsSync(state), 10_000);
       const before = readFileSync(state, "utf8");
       disk.leaveFree(0);
@@ -199,9 +180,9 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test(
     "there are no journals yet, and there are some later",
     async () => {
-      const directory = newDirectory();
+      const directory = rig.newDirectory();
       const before = receiver.requests.length;
-      await using sender = new UploaderProcess(command(`--directory=${directory}`));
+      const sender = start({ directory });
       await sender.logged(`Found no journal files in "${directory}"`);
       makeJournal(join(directory, "system.journal"), sampleExport(10));
       await until(() => receiver.requests.length > before, 10_000);
@@ -211,18 +192,18 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   );
 
   test("--check-config shows what counts, where it is from, and what is wrong", async () => {
-    const config = work.write(
+    const config = rig.dir.write(
       "upload.conf",
       `[Upload]\nURL=${receiver.url}\nBatchSize=1M\nTargets=both\n`,
     );
     const env = { SYSTEMD_JOURNAL_UPLOAD_CONFIG_FILE: config };
-    const args = ["--check-config", "--batch-delay=2s", `--directory=${work.path}/none`];
-    const { status, stdout } = await run([agent.path, "upload", ...args], { env });
+    const args = ["--check-config", "--batch-delay=2s", `--directory=${rig.dir.path}/none`];
+    const { status, stdout } = await run([rig.agent, "upload", ...args], { env });
     expect(stdout).toMatch(new RegExp(`^URL= +${receiver.url} +${config}`, "m"));
     expect(stdout).toMatch(/^BatchSize= +1M/m);
     expect(stdout).toMatch(/^BatchDelaySec= +2s +command line$/m);
     expect(stdout).toContain("Targets");
-    expect(stdout).toContain(`${work.path}/none`);
+    expect(stdout).toContain(`${rig.dir.path}/none`);
     expect(status).toBe(78);
   });
 });

@@ -3,14 +3,14 @@
  * goes on when that is mended, and ends at once when it is told to: issue 3, "what must hold" 6.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
 import { countEntries } from "../support/entry-digests.ts";
 import { FakeReceiver } from "../support/fake-receiver.ts";
-import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
+import { hasSystemd, sampleExport } from "../support/journal-tools.ts";
 import { OpensslServer } from "../support/openssl-server.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
+import type { Receiver } from "../support/receiver.ts";
 import { SeverableNetwork } from "../support/severable-network.ts";
 import {
   compareEntries,
@@ -20,10 +20,9 @@ import {
   parseExport,
   storedEntries,
 } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import { until } from "../support/until.ts";
-import { UploaderProcess } from "../support/uploader-process.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
+import type { UploaderProcess } from "../support/uploader-process.ts";
 
 const LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 2000;
@@ -32,20 +31,15 @@ const FEW_ENTRIES = 100;
 /** Far away. */
 const RECEIVER = "192.0.2.2:19532";
 
-const agent = useAgentBinary();
 const hasNetwork = await SeverableNetwork.isPossible();
 
 describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", () => {
-  const owned = new DisposableStack();
-  let work: TempDir;
-  let pki: TestPki;
+  const rig = useUploadRig();
   let journals: string;
   let few: string;
 
   beforeAll(() => {
-    work = owned.use(new TempDir());
-    pki = owned.use(new TestPki());
-    pki.issue("web1");
+    const { pki } = rig;
     pki.issue("far", { extensions: ["subjectAltName=IP:192.0.2.2"] });
     pki.issue("elsewhere", { extensions: ["subjectAltName=DNS:a.example.net"] });
     pki.issue("expired", {
@@ -58,45 +52,9 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     pki.issue("revoked");
     pki.revoke("revoked");
     pki.writeCrl();
-    journals = newDirectory();
-    makeJournal(join(journals, "system.journal"), sampleExport(ENTRIES));
-    few = newDirectory();
-    makeJournal(join(few, "system.journal"), sampleExport(FEW_ENTRIES));
+    journals = rig.newJournal(sampleExport(ENTRIES));
+    few = rig.newJournal(sampleExport(FEW_ENTRIES));
   }, LIMIT_MS);
-  afterAll(() => owned.dispose());
-
-  function newDirectory(): string {
-    const path = join(work.path, crypto.randomUUID());
-    mkdirSync(path);
-    return path;
-  }
-
-  interface Changes {
-    /** In front of the command. */
-    within?: (...words: string[]) => string[];
-    key?: string;
-    cert?: string;
-    trust?: string;
-    directory?: string;
-    state?: string;
-  }
-
-  function startUpload(url: string, args: string[] = [], changes: Changes = {}): UploaderProcess {
-    const { within = (...words) => words, directory = journals } = changes;
-    const { state = join(newDirectory(), "state") } = changes;
-    const {
-      key = pki.path("web1.key"),
-      cert = pki.path("web1.pem"),
-      trust = pki.path("ca.pem"),
-    } = changes;
-    return new UploaderProcess(
-      within(
-        ...[agent.path, "upload", `--url=${url}`, `--directory=${directory}`],
-        ...[`--save-state=${state}`],
-        ...[`--key=${key}`, `--cert=${cert}`, `--trust=${trust}`, ...args],
-      ),
-    );
-  }
 
   function expectAllStored(output: string): void {
     const expected = parseExport(journalctlExport(`--directory=${journals}`));
@@ -106,17 +64,21 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   describe.skipIf(!hasNetwork)(
     "over a network that loses everything (needs network namespaces)",
     () => {
+      const owned = new DisposableStack();
       let network: SeverableNetwork;
 
       beforeAll(async () => {
         network = owned.use(await SeverableNetwork.open());
       });
+      afterAll(() => owned.dispose());
 
       async function startReceiver(output: string): Promise<Receiver> {
-        const command = network.far(agent.path, "serve");
-        const far = { path: (file: string) => pki.path(file.replace(/^server\./, "far.")) };
-        const args = [`--listen-https=${RECEIVER}`];
-        return await Receiver.start({ command, output, pki: far, args });
+        const command = network.far(rig.agent, "serve");
+        const far = { path: (file: string) => rig.pki.path(file.replace(/^server\./, "far.")) };
+        return await rig.startReceiver(output, {
+          ...{ command, pki: far },
+          args: [`--listen-https=${RECEIVER}`],
+        });
       }
 
       /** A connection is being made, as the kernel sees it. */
@@ -127,7 +89,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
 
       const within = (...words: string[]): string[] => network.near(...words);
       const withNoNames = (...words: string[]): string[] => {
-        const file = work.write("resolv.conf", "nameserver 192.0.2.9\n");
+        const file = rig.dir.write("resolv.conf", "nameserver 192.0.2.9\n");
         const script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"';
         return network.near("unshare", "--mount", "sh", "-c", script, "sh", file, ...words);
       };
@@ -138,7 +100,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       ] as const)(
         "SIGTERM ends it within 2 s while %s",
         async (_, url, wrap) => {
-          await using sender = startUpload(url, [], { within: wrap });
+          const sender = rig.startUpload({ url, directory: journals, within: wrap });
           await Bun.sleep(1500);
           await expectQuickEnd(sender, _);
         },
@@ -148,26 +110,22 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       test(
         "SIGTERM ends it within 2 s in the middle of sending; the next start goes on",
         async () => {
-          const output = newDirectory();
-          await using receiver = await startReceiver(output);
-          const state = join(newDirectory(), "state");
+          const output = rig.newDirectory();
+          const receiver = await startReceiver(output);
+          const state = rig.newState();
+          const upload = { url: `https://${RECEIVER}`, directory: journals, within, state };
           const args = ["--batch-size=32K", "--rate-limit-bytes=200K"];
-          {
-            await using sender = startUpload(`https://${RECEIVER}`, args, { within, state });
-            await until(() => existingText(state).includes("LAST_CURSOR"), 20_000);
-            network.cut();
-            await Bun.sleep(1500);
-            await expectQuickEnd(sender, "sending");
-            network.mend();
-          }
+          const first = rig.startUpload({ ...upload, args });
+          await until(() => existingText(state).includes("LAST_CURSOR"), 20_000);
+          network.cut();
+          await Bun.sleep(1500);
+          await expectQuickEnd(first, "sending");
+          network.mend();
           const stored = storedEntries(output).length;
           expect(stored).toBeGreaterThan(0);
           expect(stored).toBeLessThan(ENTRIES);
-          await using sender = startUpload(`https://${RECEIVER}`, ["--follow=no"], {
-            within,
-            state,
-          });
-          expect(await sender.ended()).toBe(0);
+          const second = rig.startUpload({ ...upload, args: ["--follow=no"] });
+          expect(await second.ended()).toBe(0);
           expect(await receiver.stop()).toBe(0);
           expectAllStored(output);
         },
@@ -177,15 +135,18 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       test(
         "a connection that does not move is given up, and all is sent when the network is back",
         async () => {
-          const output = newDirectory();
-          await using receiver = await startReceiver(output);
+          const output = rig.newDirectory();
+          const receiver = await startReceiver(output);
           const args = [
             "--batch-size=32K",
             "--rate-limit-bytes=200K",
             "--network-timeout=2s",
             "--follow=no",
           ];
-          await using sender = startUpload(`https://${RECEIVER}`, args, { within });
+          const sender = rig.startUpload({
+            ...{ url: `https://${RECEIVER}`, directory: journals, within },
+            args,
+          });
           await until(() => countEntries(journalFiles(output)) > 0, 20_000);
           network.cut();
           await until(() => isConnecting(), 20_000);
@@ -211,9 +172,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     "SIGTERM ends it within 2 s while it waits for %s",
     async (name, protocol, onConnection) => {
       using receiver = await FakeReceiver.open({ onConnection });
-      await using sender = startUpload(`${protocol}://127.0.0.1:${receiver.port}`, [
-        "--compression=no",
-      ]);
+      const url = `${protocol}://127.0.0.1:${receiver.port}`;
+      const sender = rig.startUpload({ url, directory: journals, args: ["--compression=no"] });
       await until(() => receiver.connections > 0, 20_000);
       await Bun.sleep(1000);
       await expectQuickEnd(sender, name);
@@ -224,7 +184,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test(
     "says which name cannot be looked up, and goes on trying",
     async () => {
-      await using sender = startUpload("https://no-such-host.invalid");
+      const url = "https://no-such-host.invalid";
+      const sender = rig.startUpload({ url, directory: journals });
       await sender.logged("it is tried again until it works");
       expect(sender.log).toMatch(
         /Cannot upload to "https:\/\/no-such-host\.invalid:19532\/upload": (the host name|no name server answers for) "no-such-host\.invalid"/,
@@ -270,7 +231,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       hint: "TrustedCertificateFile= or --trust= must name the file",
     },
     "one that refuses our certificate, with an alert": {
-      open: () => OpensslServer.open(pki),
+      open: () => OpensslServer.open(rig.pki),
       identity: "foreign",
       message: (_, own) => `the server refuses our certificate "${own}/cert"`,
       hint: "signed by an authority that the server trusts, and not be revoked",
@@ -292,26 +253,27 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test.each(Object.entries(troubles))(
     "names what is wrong, tries again and sends when it is mended: %s",
     async (_, { open, identity = "web1", authority = "ca", message, hint = "" }) => {
-      const [output, own] = [newDirectory(), newDirectory()];
-      const copy = (name: string, to: string): void => copyFileSync(pki.path(name), join(own, to));
+      const [output, own] = [rig.newDirectory(), rig.newDirectory()];
+      const copy = (name: string, to: string): void => {
+        copyFileSync(rig.pki.path(name), join(own, to));
+      };
       copy(`${identity}.key`, "key");
       copy(`${identity}.pem`, "cert");
       copy(`${authority}.pem`, "ca");
       let port = await freePort();
-      const files = { key: join(own, "key"), cert: join(own, "cert"), trust: join(own, "ca") };
       const start = (): Promise<Receiver> => {
-        const args = [`--crl=${pki.path("ca.crl.pem")}`];
-        return Receiver.start({ command: [agent.path, "serve"], output, pki, port, args });
+        const args = [`--crl=${rig.pki.path("ca.crl.pem")}`];
+        return rig.startReceiver(output, { port, args });
       };
       const isReceiverAtFault = identity === "web1" && authority === "ca";
       const instead = await open?.();
       port = instead?.port ?? port;
-      await using started = new AsyncDisposableStack();
       const isHere = !isReceiverAtFault && instead === undefined;
-      let receiver = isHere ? started.use(await start()) : undefined;
-      await using sender = startUpload(`https://127.0.0.1:${port}`, [], {
-        ...files,
+      let receiver = isHere ? await start() : undefined;
+      const sender = rig.startUpload({
+        url: `https://127.0.0.1:${port}`,
         directory: few,
+        identity: [`--key=${own}/key`, `--cert=${own}/cert`, `--trust=${own}/ca`],
       });
       try {
         await sender.logged(
@@ -325,7 +287,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
       copy("web1.key", "key");
       copy("web1.pem", "cert");
       copy("ca.pem", "ca");
-      receiver ??= started.use(await start());
+      receiver ??= await start();
       await sender.logged(`Uploading to "https://127.0.0.1:${port}/upload" works again`);
       await until(() => countEntries(journalFiles(output)) === FEW_ENTRIES, 20_000);
       await expectQuickEnd(sender, "there is nothing to do");
@@ -337,12 +299,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
   test(
     "says that a server speaks TLS where the URL does not",
     async () => {
-      await using receiver = await Receiver.start({
-        command: [agent.path, "serve"],
-        output: newDirectory(),
-        pki,
-      });
-      await using sender = startUpload(`http://127.0.0.1:${receiver.port}`);
+      const { port } = await rig.startReceiver(rig.newDirectory());
+      const sender = rig.startUpload({ url: `http://127.0.0.1:${port}`, directory: journals });
       await sender.logged("it is tried again until it works");
       expect(sender.log).toMatch(
         /: (the server speaks TLS|the server closed the connection without an answer|the connection broke: it was reset);/,
@@ -354,8 +312,8 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
 
   function tlsFiles(name: string): { key: string; cert: string } {
     return {
-      key: readFileSync(pki.path(`${name}.key`), "utf8"),
-      cert: readFileSync(pki.path(`${name}.pem`), "utf8"),
+      key: readFileSync(rig.pki.path(`${name}.key`), "utf8"),
+      cert: readFileSync(rig.pki.path(`${name}.pem`), "utf8"),
     };
   }
 });

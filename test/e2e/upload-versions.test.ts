@@ -2,20 +2,16 @@
  * Journals made by newer systemd versions, read and sent by us, and their receivers: issue 3, points 1 and 2, with
  * other versions than the host's.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { useAgentBinary } from "../support/agent-binary.ts";
-import { type DebianTree, openDebianTree, type Suite } from "../support/debian-tree.ts";
+import { type DebianTree, describeTrees } from "../support/debian-tree.ts";
 import { noise } from "../support/encoded-bodies.ts";
 import { binaryField, concat, sampleEntry, textField } from "../support/export-stream.ts";
 import { hasSystemd } from "../support/journal-tools.ts";
-import { freePort, Receiver } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
 import { exportSet, openSet } from "../support/set-export.ts";
 import { journalctlExport, journalFiles, parseExport } from "../support/stored-journals.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
-import { TempDir } from "../support/temp-dir.ts";
-import { TestPki } from "../support/tls.ts";
 import {
   type JournalFormat,
   journalFormats,
@@ -23,10 +19,10 @@ import {
   startTreeRemote,
   treeExport,
 } from "../support/tree-programs.ts";
+import { useUploadRig } from "../support/upload-rig.ts";
 import { expectSameContents, expectSameStream, uploadAll } from "../support/uploads.ts";
 import { entryOf, range, SAMPLES } from "../support/version-samples.ts";
 
-const SUITES: readonly Suite[] = ["bookworm-backports", "trixie", "sid"];
 const LIMIT_MS = 60_000;
 /** The version since which systemd-journal-remote announces encodings. */
 const COMPRESSED_UPLOAD = 258;
@@ -47,32 +43,15 @@ const ORDERED = range(0, 3).map((host) =>
   concat(...range(0, 300).map((index) => entryOf(index, host, oddField(index)))),
 );
 
-const agent = useAgentBinary();
-const trees = await Promise.all(SUITES.map(openDebianTree));
-const work = new TempDir();
-const pki = new TestPki();
+const rig = useUploadRig();
 
-beforeAll(() => pki.issue("web1"));
-afterAll(() => {
-  pki[Symbol.dispose]();
-  work[Symbol.dispose]();
-}, LIMIT_MS);
-
-for (const [index, suite] of SUITES.entries()) {
-  const tree = trees[index] ?? "";
-  const why = typeof tree === "string" ? tree : "needs journalctl";
-  if (typeof tree === "string" || !hasSystemd()) {
-    test.skip(`programs of ${suite}: ${why}`, () => undefined);
-  } else {
-    describe(`systemd ${tree.systemdVersion} of ${suite}`, () => {
-      describe("journals it makes", () => testJournals(tree));
-      describe("systemd-journal-remote", () => testRemote(tree));
-      if (tree.systemdVersion >= COMPRESSED_UPLOAD) {
-        describe("systemd-journal-remote that announces encodings", () => testEncodings(tree));
-      }
-    });
+await describeTrees(["bookworm-backports", "trixie", "sid"], (tree) => {
+  describe.skipIf(!hasSystemd())("journals it makes (needs systemd)", () => testJournals(tree));
+  describe("systemd-journal-remote", () => testRemote(tree));
+  if (tree.systemdVersion >= COMPRESSED_UPLOAD) {
+    describe("systemd-journal-remote that announces encodings", () => testEncodings(tree));
   }
-}
+});
 
 function testJournals(tree: DebianTree): void {
   test.each(FORMATS)(
@@ -96,14 +75,11 @@ function testJournals(tree: DebianTree): void {
   test.each(SENT_FORMATS)(
     "%s: are the same at agent serve, cursors included",
     async (_, format) => {
-      const [directory, output] = [makeJournals(tree, format, ORDERED), newDirectory()];
-      await using receiver = await Receiver.start({
-        command: [agent.path, "serve"],
-        output,
-        pki,
-      });
+      const [directory, output] = [makeJournals(tree, format, ORDERED), rig.newDirectory()];
+      const receiver = await rig.startReceiver(output);
+      const { agent, pki } = rig;
       const args = [`--directory=${directory}`];
-      await uploadAll({ agent: agent.path, url: `https://127.0.0.1:${receiver.port}`, args, pki });
+      await uploadAll({ agent, url: `https://127.0.0.1:${receiver.port}`, args, pki });
       expect(await receiver.stop()).toBe(0);
       expectSameStream(
         parseExport(treeExport(tree, `--directory=${output}`)),
@@ -126,7 +102,7 @@ function testRemote(tree: DebianTree): void {
 }
 
 function testEncodings(tree: DebianTree): void {
-  const directory = newDirectory();
+  const directory = rig.newDirectory();
   let streamSize: number;
 
   beforeAll(() => {
@@ -162,7 +138,7 @@ function testEncodings(tree: DebianTree): void {
   test.each(["http", "https"] as const)(
     "what does not compress arrives over %s",
     async (scheme) => {
-      const noisy = newDirectory();
+      const noisy = rig.newDirectory();
       const stream = concat(...range(0, 100).map((index) => noisyEntry(index, 30_000)));
       makeTreeJournal(tree, join(noisy, "system.journal"), stream);
       for (const encoding of ["zstd", "xz:1", "lz4", "gzip"]) {
@@ -181,12 +157,13 @@ async function send(
   directory: string,
   args: readonly string[] = [],
 ): Promise<{ bytesUp: number; log: string }> {
-  const [port, output] = [await freePort(), join(newDirectory(), "all.journal")];
+  const [port, output] = [await freePort(), join(rig.newDirectory(), "all.journal")];
+  const { agent, pki } = rig;
   const child = await startTreeRemote(tree, { scheme, port, output, pki });
   try {
     using proxy = await TcpProxy.open(port);
     const log = await uploadAll({
-      agent: agent.path,
+      agent,
       url: `${scheme}://127.0.0.1:${proxy.port}`,
       args: [`--directory=${directory}`, ...args],
       ...(scheme === "https" ? { pki } : {}),
@@ -206,7 +183,7 @@ async function send(
 
 /** Three files whose entries take turns, with fields of every kind. */
 function makeJournals(tree: DebianTree, format: JournalFormat, streams = SAMPLES): string {
-  const directory = newDirectory();
+  const directory = rig.newDirectory();
   for (const [index, stream] of streams.entries()) {
     makeTreeJournal(tree, join(directory, `host-${index}.journal`), stream, format);
   }
@@ -232,10 +209,4 @@ function noisyEntry(index: number, size: number): Uint8Array {
 /** systemd 252 does not write these lines. */
 function withoutNumbers(text: string): string {
   return text.replace(/^__SEQNUM(_ID)?=[0-9a-f]+\n/gm, "");
-}
-
-function newDirectory(): string {
-  const path = join(work.path, crypto.randomUUID());
-  mkdirSync(path);
-  return path;
 }

@@ -3,8 +3,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { hashJenkins, jenkins } from "../../src/bytes/lookup3.ts";
 import { viewOf } from "../../src/bytes/view.ts";
-import { bucketOf } from "../../src/journal/field-table.ts";
 import { PageCache } from "../../src/journal/page-cache.ts";
+import { bucketOf } from "../../src/journal/payload-hash.ts";
 import { JournalWriter } from "../../src/journal/writer.ts";
 import {
   appendAll,

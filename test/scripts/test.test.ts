@@ -24,7 +24,7 @@ const PASSING = 'import { test } from "bun:test"; test("is well", () => {});';
 const FAILING = `import { expect, test } from "bun:test";
 test("is well", () => {});
 test("is not", () => { console.log("see here"); expect(1).toBe(2); });`;
-const SKIPPING = 'import { test } from "bun:test"; test.skip("has no tool", () => {});';
+const SKIPPING = 'import { test } from "bun:test"; test.skipIf(true)("has no tool", () => {});';
 const DYING = 'import { test } from "bun:test"; test("x", () => process.kill(process.pid, 9));';
 const BROKEN = 'import { test } from "bun:test"; test("x", () => {}); throw new Error("no");';
 const EMPTY = "export {};";
@@ -113,6 +113,7 @@ async function runScript(
   script("scripts/node-modules", GOOD);
   script("scripts/build.ts", "");
   script(".ci/run", GOOD);
+  script("install.sh", GOOD);
   for (const tool of ["biome", "tsc", "knip"]) {
     script(`node_modules/.bin/${tool}`, tools[tool] ?? GOOD);
   }

@@ -7,7 +7,7 @@ import { serve } from "../../src/serve/server.ts";
 import { DEFAULT_LIMITS, type ServeSettings } from "../../src/serve/settings.ts";
 import { CapturedLog } from "../support/captured-log.ts";
 import { concat, sampleEntry } from "../support/export-stream.ts";
-import { freePort } from "../support/receiver.ts";
+import { freePort } from "../support/ports.ts";
 import { damage, foundFiles, NO_RETENTION } from "../support/store-rig.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
@@ -50,6 +50,7 @@ function run(settings: Partial<ServeSettings>): Promise<number> {
     certificateFile: "",
     trust: { authority: "all", crlFiles: [], allowSubject: [] },
     announcedEncodings: [],
+    enrollSocket: undefined,
     retention: NO_RETENTION,
     limits: DEFAULT_LIMITS,
     format: { compressThresholdBytes: 512, compact: true, keyedHash: true },

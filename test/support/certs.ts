@@ -82,6 +82,12 @@ export class CertsAuthority {
     return await revokeCertificates(authority, [target].flat(), reason);
   }
 
+  /** Of a host with a key here, made by openssl: NAME.csr. @param names "DNS:x,IP:192.0.2.7" */
+  writeRequest(name: string, names: string): void {
+    const request = ["-new", "-key", `${name}.key`, "-subj", `/CN=${name}`];
+    this.openssl("req", ...request, "-addext", `subjectAltName=${names}`, "-out", `${name}.csr`);
+  }
+
   path(file: string): string {
     return join(this.directory, file);
   }

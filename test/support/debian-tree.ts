@@ -1,7 +1,8 @@
 /**
  * systemd's journal programs of other Debian releases, each with the libraries of its release: as
- * oracles of what we write, and as peers.
+ * oracles of what we write, and as peers. And whole systems of a release, to be booted.
  */
+import { describe, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,23 +25,79 @@ const APT_OPTIONS = [
   'Acquire::Check-Valid-Until "false"',
   'Acquire::http::Timeout "20"',
   'Acquire::Retries "1"',
+  'Acquire::Languages "none"',
 ];
+/** A tree that is not finished is thrown away; nobody reads in one. */
+const DPKG_OPTIONS = [
+  "force-unsafe-io",
+  ...["man", "doc", "locale"].map((name) => `path-exclude=/usr/share/${name}/*`),
+];
+
+interface Recipe {
+  release: string;
+  /** Unpacked only, or installed as on a host. */
+  variant: "extract" | "minbase";
+  packages: readonly string[];
+  /** Shell scripts with the tree as $1: before anything is there, and when all is. */
+  setup?: readonly string[];
+  customize?: readonly string[];
+}
+
+/** What every host has, and what tests look at it with. */
+const HOST_PACKAGES = [
+  ...["systemd", "systemd-sysv", "dbus", "login", "passwd", "bsdutils", "util-linux", "kmod"],
+  ...["iproute2", "procps", "ca-certificates", "curl"],
+];
+/** Its package of the journal programs lies in /opt/packages: tests install it without a network. */
+const KEEP_STOCK_PACKAGE = `set -e
+chroot "$1" apt-get clean
+chroot "$1" apt-get install --quiet --yes --no-install-recommends --download-only systemd-journal-remote
+mkdir "$1/opt/packages"
+mv "$1"/var/cache/apt/archives/*.deb "$1/opt/packages"`;
+/** alice may read journals, bob may not; nothing happens in a machine but what a test does. */
+const SETTLE = `set -e
+chroot "$1" useradd --create-home --uid=1000 --groups=systemd-journal alice
+chroot "$1" useradd --create-home --uid=1001 bob
+rm "$1"/etc/systemd/system/timers.target.wants/*
+for unit in console-getty systemd-networkd-wait-online systemd-firstboot; do
+  ln -s /dev/null "$1/etc/systemd/system/$unit.service"
+done
+touch "$1/etc/.updated" "$1/var/.updated"`;
+
+function host(release: string): Recipe {
+  const customize = [KEEP_STOCK_PACKAGE, SETTLE];
+  return { release, variant: "minbase", packages: HOST_PACKAGES, customize };
+}
 
 const RECIPES = {
   "bookworm-backports": {
     release: "bookworm",
+    variant: "extract",
     packages: [...PACKAGES.map((name) => `${name}/bookworm-backports`), ...LIBRARIES],
-    hooks: [MERGE_USR, ADD_BACKPORTS],
+    setup: [MERGE_USR, ADD_BACKPORTS],
   },
-  trixie: { release: "trixie", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
-  sid: { release: "sid", packages: [...PACKAGES, ...LIBRARIES], hooks: [MERGE_USR] },
+  trixie: {
+    release: "trixie",
+    variant: "extract",
+    packages: [...PACKAGES, ...LIBRARIES],
+    setup: [MERGE_USR],
+  },
+  sid: {
+    release: "sid",
+    variant: "extract",
+    packages: [...PACKAGES, ...LIBRARIES],
+    setup: [MERGE_USR],
+  },
   /** With what shell scripts need. */
   "trixie-shell": {
     release: "trixie",
+    variant: "extract",
     packages: [...PACKAGES, ...LIBRARIES, "dash", "coreutils", "diffutils", "grep", "sed"],
-    hooks: [MERGE_USR],
+    setup: [MERGE_USR],
   },
-} as const;
+  "bookworm-host": host("bookworm"),
+  "trixie-host": host("trixie"),
+} as const satisfies Record<string, Recipe>;
 
 export type Suite = keyof typeof RECIPES;
 
@@ -116,38 +173,62 @@ export class DebianTree {
 }
 
 /**
- * The tree of a suite: a kept one, or one made now. A directory AGENT_TEST_TREES/SUITE, by default
- * below the temporary directory, is to be removed for a newer one.
- * @returns instead of a tree, why there is none.
+ * Tests with the tree of each of these suites. Where no trees can be made they are skipped, by a name that says why; where
+ * they can, a tree that is missing is a test that fails.
  */
-export async function openDebianTree(suite: Suite): Promise<DebianTree | string> {
-  if (process.getuid?.() !== 0) return "needs root";
-  const path = join(AGENT_TEST_TREES, suite);
-  if (!existsSync(path)) {
-    if (Bun.which("mmdebstrap") === null) return "needs mmdebstrap";
-    const complaint = await build(suite, path);
-    if (complaint !== undefined) return complaint;
-  }
-  try {
-    return new DebianTree(suite, path);
-  } catch (error) {
-    return `needs mount namespaces: ${error instanceof Error ? error.message : error}`;
+export async function describeTrees(
+  suites: readonly Suite[],
+  tests: (tree: DebianTree) => void,
+): Promise<void> {
+  const trees = await Promise.allSettled(suites.map(openDebianTree));
+  for (const [index, outcome] of trees.entries()) {
+    const suite = suites[index];
+    const why = outcome.status === "fulfilled" ? outcome.value : outcome.reason;
+    if (why instanceof DebianTree) {
+      describe(`systemd ${why.systemdVersion} of ${suite}`, () => tests(why));
+    } else {
+      test.skipIf(typeof why === "string")(`programs of ${suite}: ${why}`, () => {
+        throw why;
+      });
+    }
   }
 }
 
-/** All of it or nothing. @returns why it is not there. */
-async function build(suite: Suite, path: string): Promise<string | undefined> {
+/**
+ * The tree of a suite: a kept one, or one made now. A directory AGENT_TEST_TREES/SUITE, by default
+ * below the temporary directory, is to be removed for a newer one.
+ * @returns instead of a tree, why this machine cannot have one. Throws when it can, and there is none all the same.
+ */
+export async function openDebianTree(suite: Suite): Promise<DebianTree | string> {
+  if (process.getuid?.() !== 0) return "needs root";
+  const mount = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tmpdir()];
+  if (Bun.which("unshare") === null || !Bun.spawnSync(mount).success) {
+    return "needs mount namespaces";
+  }
+  const path = join(AGENT_TEST_TREES, suite);
+  if (!existsSync(path)) {
+    if (Bun.which("mmdebstrap") === null) return "needs mmdebstrap";
+    await build(suite, path);
+  }
+  return new DebianTree(suite, path);
+}
+
+/** All of it or nothing. */
+async function build(suite: Suite, path: string): Promise<void> {
   mkdirSync(AGENT_TEST_TREES, { recursive: true });
   const unfinished = mkdtempSync(`${path}.`);
   try {
-    const { release, packages, hooks } = RECIPES[suite];
+    const recipe: Recipe = RECIPES[suite];
+    const { release, variant, packages, setup = [], customize = [] } = recipe;
     const child = Bun.spawn(
       [
         // What it mounts ends with it: the removal below must not find the host's /dev.
-        ...["unshare", "--mount", "mmdebstrap", "--quiet", "--mode=root", "--variant=extract"],
-        ...["--format=directory", `--include=${packages.join(",")}`],
+        ...["unshare", "--mount", "mmdebstrap", "--quiet", "--mode=root"],
+        ...[`--variant=${variant}`, "--format=directory", `--include=${packages.join(",")}`],
         ...APT_OPTIONS.map((option) => `--aptopt=${option}`),
-        ...hooks.map((hook) => `--setup-hook=${hook}`),
+        ...DPKG_OPTIONS.map((option) => `--dpkgopt=${option}`),
+        ...setup.map((hook) => `--setup-hook=${hook}`),
+        ...customize.map((hook) => `--customize-hook=${hook}`),
         ...[release, unfinished],
       ],
       { stdio: ["ignore", "ignore", "pipe"], timeout: BUILD_LIMIT_MS },
@@ -155,10 +236,9 @@ async function build(suite: Suite, path: string): Promise<string | undefined> {
     const stderr = await new Response(child.stderr).text();
     if ((await child.exited) !== 0) {
       const why = stderr.split("\n").filter((line) => /^E: /.test(line));
-      return `cannot be fetched: ${why.join(" ") || `exit ${child.exitCode}`}`;
+      throw new Error(`Cannot fetch ${suite}: ${why.join(" ") || `exit ${child.exitCode}`}`);
     }
     rename(unfinished, path);
-    return undefined;
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }

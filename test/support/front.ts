@@ -77,6 +77,7 @@ export function startTestFront(ingest: Ingest, setup: FrontSetup): Promise<Front
     plaintext: "accept",
     limits: { ...DEFAULT_LIMITS, ...setup.limits },
     announcedEncodings: ["zstd", "xz", "lz4", "gzip"],
+    enrollSocket: undefined,
     ingest,
     unixName: "this-host",
     ...setup.options,

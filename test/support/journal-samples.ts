@@ -1,7 +1,7 @@
 /** One journal file of each layout, made by systemd, and their verification. */
 import { join } from "node:path";
 import { AgentError } from "../../src/errors.ts";
-import { type VerifyOptions, verifyJournalFile } from "../../src/journal/verify.ts";
+import { verifyJournalFile } from "../../src/journal/verify.ts";
 import { Patient } from "./journal-damage.ts";
 import { type JournalVariant, makeJournal, sampleExport } from "./journal-tools.ts";
 import type { TempDir } from "./temp-dir.ts";
@@ -45,11 +45,9 @@ export class JournalSamples {
 }
 
 /** The problems of a file as text; an AgentError that is thrown counts as one. */
-export function problemsOf(file: string, options?: VerifyOptions): string[] {
+export function problemsOf(file: string): string[] {
   try {
-    return verifyJournalFile(file, options).problems.map(
-      ({ offset, what }) => `${offset}: ${what}`,
-    );
+    return verifyJournalFile(file).problems.map(({ offset, what }) => `${offset}: ${what}`);
   } catch (error) {
     if (error instanceof AgentError) return [error.message];
     throw error;

@@ -9,8 +9,8 @@ import { JournalFile } from "../../src/journal/reader/journal-file.ts";
 import type { StartPoint } from "../../src/journal/reader/start.ts";
 import { openSelection } from "../../src/upload/selection.ts";
 import { seededRandom } from "./journal-damage.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "./neutral-settings.ts";
 import { openSet } from "./set-export.ts";
-import { EVERYTHING, UNCHANGED } from "./source-settings.ts";
 
 /** What a reading of one file takes at most; more is a hang. */
 const READING_MS_MAX = 10_000;
@@ -135,8 +135,8 @@ export class DamagedReadings {
 
   #readMatches(): void {
     const selection = openSelection(
-      { ...EVERYTHING, units: ["*.service"], priorities: [0, 1, 2, 3, 4] },
-      UNCHANGED,
+      { ...NO_SELECTION, units: ["*.service"], priorities: [0, 1, 2, 3, 4] },
+      NO_TRANSFORM,
     );
     this.#drain(openSet({ selection }));
   }

@@ -1,7 +1,6 @@
 /** A running receiver, ours or systemd's, as a process to be watched and measured. */
-import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { isListening } from "./ports.ts";
 import { readPeakRss } from "./process-usage.ts";
 import { until } from "./until.ts";
 
@@ -14,7 +13,7 @@ export const AGENT_SOURCES: readonly string[] = [process.execPath, join(ROOT, "s
 const LOG_KEPT_MAX = 1 << 20;
 const PEAK_INTERVAL_MS = 20;
 
-export class ReceiverProcess {
+export class ReceiverProcess implements AsyncDisposable {
   readonly pid: number;
   /** Its stderr so far. */
   log = "";
@@ -65,6 +64,10 @@ export class ReceiverProcess {
     return await this.ended();
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop("SIGKILL");
+  }
+
   /** User and system time it took, in seconds; known after its end. */
   get cpuSeconds(): number {
     return Number(this.#child.resourceUsage()?.cpuTime.total ?? 0) / 1e6;
@@ -81,24 +84,4 @@ export class ReceiverProcess {
       if (this.log.length < LOG_KEPT_MAX) this.log += decoder.decode(chunk, { stream: true });
     }
   }
-}
-
-/** A port of 127.0.0.1 that nobody has at the moment. */
-export async function freePort(): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address();
-    const port = address !== null && typeof address === "object" ? address.port : 0;
-    server.close(() => resolve(port));
-  });
-  return await promise;
-}
-
-/** Of any address. From the kernel's table, since a connection would be one that the receiver counts. */
-export function isListening(port: number): boolean {
-  const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
-  const lines = ["tcp", "tcp6"].flatMap((table) =>
-    readFileSync(`/proc/self/net/${table}`, "latin1").split("\n"),
-  );
-  return lines.some((line) => new RegExp(`^\\s*\\d+: [0-9A-F]+:${hexPort} \\S+ 0A `).test(line));
 }

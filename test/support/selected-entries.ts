@@ -9,24 +9,6 @@ import {
 } from "../../src/journal/reader/journal-entry.ts";
 import { JournalFile } from "../../src/journal/reader/journal-file.ts";
 import type { FileSelector, Selection } from "../../src/journal/reader/selection-types.ts";
-import type { SelectionSettings, TransformSettings } from "../../src/upload/settings.ts";
-
-export const NO_SELECTION: SelectionSettings = {
-  units: [],
-  identifiers: [],
-  priorities: undefined,
-  facilities: [],
-  grep: [],
-  matches: [],
-  excludeUnits: [],
-  excludeIdentifiers: [],
-  excludeFacilities: [],
-  excludePriorities: [],
-  excludeGrep: [],
-  excludeMatches: [],
-};
-
-export const NO_TRANSFORM: TransformSettings = { dropFields: [], redactFields: [], addFields: [] };
 
 export interface Selected {
   seqnums: number[];

@@ -16,19 +16,21 @@ const FROM_THE_BEGINNING: StartPoint = {
 /** A set that tells what it complains about. */
 export function openSet(
   options: Partial<Omit<JournalSetOptions, "start">> & { start?: Partial<StartPoint> } = {},
-): { set: JournalSet; problems: string[]; gaps: number[] } {
+): { set: JournalSet; problems: string[]; gaps: number[]; delays: string[] } {
   const problems: string[] = [];
   const gaps: number[] = [];
+  const delays: string[] = [];
   const set = new JournalSet({
     selection: EVERY_ENTRY,
     window: { fromUsec: 0, untilUsec: Number.POSITIVE_INFINITY, bootWords: undefined },
     openFilesMax: 512,
     onProblem: (path, error) => problems.push(`${path}: ${error.message}`),
+    onDelay: (path, error) => delays.push(`${path}: ${error?.message ?? "read again"}`),
     onGap: (_path, entries) => gaps.push(entries),
     ...options,
     start: { ...FROM_THE_BEGINNING, ...options.start },
   });
-  return { set, problems, gaps };
+  return { set, problems, gaps, delays };
 }
 
 /** All entries in the export format, without the lines that journalctl 252 does not write. */

@@ -2,8 +2,7 @@
  * Two hosts with a cable between them that can be made to lose every packet, silently: network namespaces of their own,
  * which needs root. Near is 192.0.2.1, far is 192.0.2.2; 192.0.2.9 is an address at which nobody is.
  */
-import { readFileSync } from "node:fs";
-import { until } from "./until.ts";
+import { HeldNamespaces } from "./held-namespaces.ts";
 
 const SETUP = `set -e
 near=$1 far=$2
@@ -20,25 +19,26 @@ ip $near "neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 dev cable nud permane
 /** Frames to this address are nobody's. */
 const NOWHERE = "02:00:00:00:00:09";
 
-export class SeverableNetwork implements Disposable {
-  readonly #near: Bun.Subprocess;
-  readonly #far: Bun.Subprocess;
+/** What is in /sys belongs to the namespace it was mounted in. */
+const OWN_SYS = "mount -t sysfs sysfs /sys";
 
-  private constructor() {
-    [this.#near, this.#far] = [holdNamespace(), holdNamespace()];
+export class SeverableNetwork implements Disposable {
+  readonly #near: HeldNamespaces;
+  readonly #far: HeldNamespaces;
+
+  private constructor(near: HeldNamespaces, far: HeldNamespaces) {
+    [this.#near, this.#far] = [near, far];
   }
 
   /** @throws Error when it may not be made. */
   static async open(): Promise<SeverableNetwork> {
-    const network = new SeverableNetwork();
-    try {
-      await until(() => [network.#near, network.#far].every(isReady));
-      command("sh", "-c", SETUP, "setup", `${network.#near.pid}`, `${network.#far.pid}`);
-      return network;
-    } catch (error) {
-      network[Symbol.dispose]();
-      throw error;
-    }
+    using owned = new DisposableStack();
+    const hold = async (): Promise<HeldNamespaces> =>
+      owned.use(await HeldNamespaces.open(["--net", "--mount"], OWN_SYS));
+    const [near, far] = [await hold(), await hold()];
+    command("sh", "-c", SETUP, "setup", `${near.pid}`, `${far.pid}`);
+    owned.move();
+    return new SeverableNetwork(near, far);
   }
 
   static async isPossible(): Promise<boolean> {
@@ -69,8 +69,8 @@ export class SeverableNetwork implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#near.kill("SIGKILL");
-    this.#far.kill("SIGKILL");
+    this.#near[Symbol.dispose]();
+    this.#far[Symbol.dispose]();
   }
 
   #neighbours(verb: string, far: string, near: string): void {
@@ -81,26 +81,12 @@ export class SeverableNetwork implements Disposable {
     command(...this.far(...entry("192.0.2.1", near)));
   }
 
-  #address(side: Bun.Subprocess): string {
+  #address(side: HeldNamespaces): string {
     return command(...enter(side, ["cat", "/sys/class/net/cable/address"])).trim();
   }
 }
 
-/** Before that, it would be the host's network that is set up. */
-function isReady({ pid }: Bun.Subprocess): boolean {
-  return readFileSync(`/proc/${pid}/comm`, "latin1") === "sleep\n";
-}
-
-/** A namespace lives as long as the process. */
-function holdNamespace(): Bun.Subprocess {
-  const hold = ["setpriv", "--pdeathsig=KILL", "unshare", "--net", "--mount", "sh", "-c"];
-  // What is in /sys belongs to the namespace it was mounted in.
-  return Bun.spawn([...hold, "mount -t sysfs sysfs /sys && exec sleep infinity"], {
-    stdio: ["ignore", "ignore", "ignore"],
-  });
-}
-
-function enter({ pid }: Bun.Subprocess, words: readonly string[]): string[] {
+function enter({ pid }: HeldNamespaces, words: readonly string[]): string[] {
   return ["nsenter", `--target=${pid}`, "--net", "--mount", "--wdns=/", ...words];
 }
 

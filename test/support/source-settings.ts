@@ -5,6 +5,7 @@ import type {
   StartSettings,
   TransformSettings,
 } from "../../src/upload/settings.ts";
+import { NO_SELECTION, NO_START, NO_TRANSFORM, placesOf } from "./neutral-settings.ts";
 
 export interface SourceSettings {
   places: PlaceSettings;
@@ -12,37 +13,6 @@ export interface SourceSettings {
   selection: SelectionSettings;
   transform: TransformSettings;
   follow: boolean;
-}
-
-export const EVERYTHING: SelectionSettings = {
-  units: [],
-  identifiers: [],
-  priorities: undefined,
-  facilities: [],
-  grep: [],
-  matches: [],
-  excludeUnits: [],
-  excludeIdentifiers: [],
-  excludeFacilities: [],
-  excludePriorities: [],
-  excludeGrep: [],
-  excludeMatches: [],
-};
-
-export const UNCHANGED: TransformSettings = { dropFields: [], redactFields: [], addFields: [] };
-
-export function placesOf(places: Partial<PlaceSettings>): PlaceSettings {
-  return {
-    exportFiles: [],
-    files: [],
-    directory: undefined,
-    machine: undefined,
-    namespace: undefined,
-    system: false,
-    user: false,
-    merge: false,
-    ...places,
-  };
 }
 
 export function sourceSettings(
@@ -55,18 +25,9 @@ export function sourceSettings(
   const { start, selection, ...rest } = options;
   return {
     places: placesOf({ directory }),
-    start: {
-      cursor: undefined,
-      afterCursor: undefined,
-      sinceUsec: undefined,
-      untilUsec: undefined,
-      boot: undefined,
-      lines: undefined,
-      maxAgeUsec: undefined,
-      ...start,
-    },
-    selection: { ...EVERYTHING, ...selection },
-    transform: UNCHANGED,
+    start: { ...NO_START, ...start },
+    selection: { ...NO_SELECTION, ...selection },
+    transform: NO_TRANSFORM,
     follow: false,
     ...rest,
   };

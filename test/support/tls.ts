@@ -28,8 +28,8 @@ export class TestPki {
     return join(this.dir, file);
   }
 
-  addAuthority(name: string): void {
-    const subject = `/CN=Test Authority ${name}`;
+  /** @param subject two may have the same */
+  addAuthority(name: string, subject = `/CN=Test Authority ${name}`): void {
     const request = ["-keyout", `${name}.key`, "-out", `${name}.pem`, "-subj", subject];
     this.openssl("req", "-x509", ...NEW_KEY, ...request, "-days", "3650");
     writeFileSync(this.path(`${name}.index`), "");
@@ -79,12 +79,19 @@ export class TestPki {
     return ["--cacert", this.path("ca.pem"), ...(name === "" ? [] : identity)];
   }
 
+  /** Options of `agent upload`, or systemd-journal-upload, with this certificate. */
+  uploadArgs(name: string): string[] {
+    const identity = [`--key=${this.path(`${name}.key`)}`, `--cert=${this.path(`${name}.pem`)}`];
+    return [...identity, `--trust=${this.path("ca.pem")}`];
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.dir, { recursive: true });
   }
 }
 
-const NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+/** Options of `openssl req`. */
+export const NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
 function authorityConfig(name: string): string {
   return `[ca]

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from "node:path";
 import { type DebianTree, TREE_MACHINE_ID } from "./debian-tree.ts";
 import type { JournalVariant } from "./journal-tools.ts";
-import { isListening } from "./receiver-process.ts";
+import { isListening } from "./ports.ts";
 import { type ExportedEntry, journalFiles, parseExport } from "./stored-journals.ts";
 import type { TestPki } from "./tls.ts";
 import { until } from "./until.ts";
@@ -91,9 +91,7 @@ export function startTreeUpload(tree: DebianTree, options: UploadOptions) {
   const command = [
     `${PROGRAMS}/systemd-journal-upload`,
     `--url=https://127.0.0.1:${port}`,
-    `--key=${pki.path(`${sender}.key`)}`,
-    `--cert=${pki.path(`${sender}.pem`)}`,
-    `--trust=${pki.path("ca.pem")}`,
+    ...pki.uploadArgs(sender),
     journalOption(journal),
     `--save-state=${state}`,
     `--follow=${follow}`,
@@ -103,7 +101,7 @@ export function startTreeUpload(tree: DebianTree, options: UploadOptions) {
 
 /** Resolves at its end; rejects when it fails. */
 export async function runTreeUpload(tree: DebianTree, options: UploadOptions): Promise<void> {
-  const child = startTreeUpload(tree, options);
+  await using child = startTreeUpload(tree, options);
   const stderr = await new Response(child.stderr).text();
   if ((await child.exited) !== 0) throw new Error(`systemd-journal-upload: ${stderr}`);
 }
@@ -137,8 +135,13 @@ export interface RemoteOptions {
 /** Its systemd-journal-remote at a port of loopback; resolves when it listens. */
 export async function startTreeRemote(tree: DebianTree, options: RemoteOptions) {
   const child = tree.spawn([`${PROGRAMS}/systemd-journal-remote`, ...remoteArgs(options)]);
-  await until(() => isListening(options.port), 10_000);
-  return child;
+  try {
+    await until(() => isListening(options.port), 10_000);
+    return child;
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
 }
 
 /** The options of any systemd-journal-remote. */

@@ -1,4 +1,5 @@
 import { DEFAULT_BATCH, type UploadSettings } from "../../src/upload/settings.ts";
+import { NO_SELECTION, NO_START, NO_TRANSFORM, placesOf } from "./neutral-settings.ts";
 
 /** What `agent upload` runs with where nothing is configured: everything from one directory, to its end. */
 export function uploadSettings(
@@ -19,40 +20,10 @@ export function uploadSettings(
     connectionAgeUsec: Infinity,
     compression: [],
     forceCompression: false,
-    places: {
-      exportFiles: [],
-      files: [],
-      directory,
-      machine: undefined,
-      namespace: undefined,
-      system: false,
-      user: false,
-      merge: false,
-    },
-    start: {
-      cursor: undefined,
-      afterCursor: undefined,
-      sinceUsec: undefined,
-      untilUsec: undefined,
-      boot: undefined,
-      lines: undefined,
-      maxAgeUsec: undefined,
-    },
-    selection: {
-      units: [],
-      identifiers: [],
-      priorities: undefined,
-      facilities: [],
-      grep: [],
-      matches: [],
-      excludeUnits: [],
-      excludeIdentifiers: [],
-      excludeFacilities: [],
-      excludePriorities: [],
-      excludeGrep: [],
-      excludeMatches: [],
-    },
-    transform: { dropFields: [], redactFields: [], addFields: [] },
+    places: placesOf({ directory }),
+    start: NO_START,
+    selection: NO_SELECTION,
+    transform: NO_TRANSFORM,
     batch: DEFAULT_BATCH,
     retry: { attemptsMax: Infinity, durationUsecMax: Infinity },
     rateLimit: { bytesPerSec: 0, entriesPerSec: 0 },

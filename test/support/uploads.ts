@@ -14,18 +14,6 @@ interface UploadRun {
   pki?: TestPki;
 }
 
-function startUpload({ agent, url, args, pki }: UploadRun): UploaderProcess {
-  const identity =
-    pki === undefined
-      ? ["--key=-", "--cert=-"]
-      : [
-          `--key=${pki.path("web1.key")}`,
-          `--cert=${pki.path("web1.pem")}`,
-          `--trust=${pki.path("ca.pem")}`,
-        ];
-  return new UploaderProcess([agent, "upload", `--url=${url}`, ...identity, ...args]);
-}
-
 /** Sends what is there; resolves with its log. Throws when it fails, or has had to try again. */
 export async function uploadAll(run: UploadRun): Promise<string> {
   const log = await uploadPatiently(run);
@@ -34,8 +22,16 @@ export async function uploadAll(run: UploadRun): Promise<string> {
 }
 
 /** The same, however often it has to try. */
-export async function uploadPatiently(run: UploadRun): Promise<string> {
-  const sender = startUpload({ ...run, args: [...run.args, "--follow=no"] });
+export async function uploadPatiently({ agent, url, args, pki }: UploadRun): Promise<string> {
+  const identity = pki?.uploadArgs("web1") ?? ["--key=-", "--cert=-"];
+  await using sender = new UploaderProcess([
+    agent,
+    "upload",
+    `--url=${url}`,
+    ...identity,
+    ...args,
+    "--follow=no",
+  ]);
   const status = await sender.ended();
   await sender.logged("Finished");
   if (status !== 0) throw new Error(`agent upload: exit ${status}: ${sender.log}`);

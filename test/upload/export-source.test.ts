@@ -16,7 +16,7 @@ import {
   SEQNUM_ID,
   sampleEntry,
 } from "../support/export-stream.ts";
-import { NO_SELECTION, NO_TRANSFORM } from "../support/selected-entries.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "../support/neutral-settings.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 

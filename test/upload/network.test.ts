@@ -11,7 +11,8 @@ import { ACCEPTED, FakeReceiver, type ReceivedRequest } from "../support/fake-re
 import { hasSystemd } from "../support/journal-tools.ts";
 import { ListSource, listCursor, messages } from "../support/list-source.ts";
 import { PipelineRig } from "../support/pipeline-rig.ts";
-import { AGENT_SOURCES, freePort, ReceiverProcess } from "../support/receiver-process.ts";
+import { freePort } from "../support/ports.ts";
+import { AGENT_SOURCES, ReceiverProcess } from "../support/receiver-process.ts";
 import { storedEntries } from "../support/stored-journals.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
 import { TempDir } from "../support/temp-dir.ts";
@@ -118,7 +119,7 @@ describe("over a real connection", () => {
       using dir = new TempDir();
       const output = join(dir.path, "out");
       mkdirSync(output);
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         ...AGENT_SOURCES,
         ...["serve", `--listen-http=127.0.0.1:${port}`, `--output=${output}`],
       ]);
@@ -185,7 +186,7 @@ describe.skipIf(!hasSystemd())("to receivers of journals (needs systemd)", () =>
     "ours has every entry once, cursors included, however often the network is cut",
     async () => {
       const [output, port] = [newOutput(), await freePort()];
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         ...[...AGENT_SOURCES, "serve", `--listen-https=127.0.0.1:${port}`, `--output=${output}`],
         ...[`--key=${pki.path("server.key")}`, `--cert=${pki.path("server.pem")}`],
         `--trust=${pki.path("ca.pem")}`,
@@ -225,7 +226,7 @@ describe.skipIf(!hasSystemd())("to receivers of journals (needs systemd)", () =>
     "systemd-journal-remote has every entry once, in order",
     async () => {
       const [output, port] = [newOutput(), await freePort()];
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         ...[JOURNAL_REMOTE, `--listen-http=127.0.0.1:${port}`, `--output=${output}`],
       ]);
       await receiver.listening(port);

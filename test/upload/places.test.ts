@@ -3,8 +3,8 @@ import fs from "node:fs";
 import { join, relative } from "node:path";
 import { openPlaces, type PlaceHost } from "../../src/upload/places.ts";
 import type { PlaceSettings } from "../../src/upload/settings.ts";
+import { placesOf } from "../support/neutral-settings.ts";
 import { idOf } from "../support/reader-journals.ts";
-import { placesOf } from "../support/source-settings.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const dir = new TempDir();

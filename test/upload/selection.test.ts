@@ -4,7 +4,8 @@ import type { SelectionSettings } from "../../src/upload/settings.ts";
 import { seededRandom } from "../support/journal-damage.ts";
 import { hostEntry, type PlainEntry, writeJournal } from "../support/journal-entries.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
-import { NO_SELECTION, NO_TRANSFORM, selectEntries } from "../support/selected-entries.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "../support/neutral-settings.ts";
+import { selectEntries } from "../support/selected-entries.ts";
 import { parseExport } from "../support/stored-journals.ts";
 import { TempDir } from "../support/temp-dir.ts";
 

@@ -7,7 +7,9 @@ import { openSource, type SourceTimes } from "../../src/upload/source.ts";
 import { formatState, parseState } from "../../src/upload/state.ts";
 import { CapturedLog } from "../support/captured-log.ts";
 import { readAll } from "../support/entry-source.ts";
+import { FailingFiles } from "../support/failing-files.ts";
 import { hasSystemd } from "../support/journal-tools.ts";
+import { NO_TRANSFORM, placesOf } from "../support/neutral-settings.ts";
 import {
   createWriter,
   drain,
@@ -20,7 +22,7 @@ import {
   START_USEC,
   writeFile,
 } from "../support/reader-journals.ts";
-import { placesOf, sourceSettings, UNCHANGED } from "../support/source-settings.ts";
+import { sourceSettings } from "../support/source-settings.ts";
 import { journalctlExport } from "../support/stored-journals.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
@@ -106,7 +108,7 @@ describe("what is there", () => {
   test("is changed as the settings say", async () => {
     writeFile(work, "a.journal", plains(1, 3));
     const transform = {
-      ...UNCHANGED,
+      ...NO_TRANSFORM,
       dropFields: ["_HOSTNAME"],
       addFields: [{ name: "SITE", value: "north" }],
     };
@@ -391,5 +393,73 @@ describe("what is followed", () => {
     }
     expect(rest).toEqual(numbers(2, 30));
     expect(source.losses.vacuumed).toBe(0);
+  });
+});
+
+describe("a file that cannot be opened for a while", () => {
+  const LOOKING: SourceTimes = { pollMs: 20, deletedGraceMs: 60_000 };
+
+  /** Restarts, from what was saved. */
+  function restart(source: EntrySource, options: Parameters<typeof sourceSettings>[1] = {}) {
+    const position = source.position();
+    source.close();
+    if (position === undefined) throw new Error("nothing was read");
+    const { position: saved } = parseState(formatState({ position, target: undefined }), "state");
+    return start(options, saved, LOOKING);
+  }
+
+  test("is sent before what follows it, once, over restarts before, while and after that", async () => {
+    using log = new CapturedLog();
+    using files = new FailingFiles();
+    const path = writeFile(work, "a.journal", plains(1, 11));
+    writeFile(work, "b.journal", plains(11, 21));
+    const first = start({}, undefined, LOOKING);
+    const sent = drain(first, 4);
+    files.fail("openSync", path, "EMFILE");
+    const second = restart(first);
+    expect(drain(second)).toEqual([]);
+    // Others are sent meanwhile, and saved is that these are not.
+    fs.mkdirSync(join(work, idOf(5)));
+    writeFile(join(work, idOf(5)), "c.journal", plains(31, 36), 2);
+    const stop = new AbortController();
+    while (sent.length < 9) {
+      await second.wait(stop.signal);
+      sent.push(...drain(second));
+    }
+    expect(second.isEnded).toBe(false);
+    const third = restart(second);
+    expect(drain(third)).toEqual([]);
+    files.mend();
+    while (!third.isEnded) {
+      await third.wait(stop.signal);
+      sent.push(...drain(third));
+    }
+    expect(sent).toEqual([...numbers(1, 5), ...numbers(31, 36), ...numbers(5, 21)]);
+    expect(restart(third).next()).toBeUndefined();
+    expect(third.losses).toEqual({ vacuumed: 0, damaged: new Map() });
+    const trying = expect.stringMatching(
+      /^warn: Trying journal file "[^"]+a.journal" again for some minutes, what follows it waits: Cannot open journal file .*EMFILE/,
+    );
+    expect(log.lines).toEqual([trying, trying, `info: Journal file "${path}" can be read again`]);
+  });
+
+  test("and never can is given up: the rest is sent, and that ends", async () => {
+    using log = new CapturedLog();
+    using files = new FailingFiles();
+    const path = writeFile(work, "a.journal", plains(1, 11));
+    writeFile(work, "b.journal", plains(11, 21));
+    files.fail("openSync", path);
+    const source = start({}, undefined, { pollMs: 1, deletedGraceMs: 60_000 });
+    const sent = drain(source);
+    while (!source.isEnded) {
+      await source.wait(new AbortController().signal);
+      sent.push(...drain(source));
+    }
+    expect(sent).toEqual(numbers(11, 21));
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^warn: Trying journal file .*EIO/),
+      expect.stringMatching(/^warn: Passing over journal file .*EIO/),
+    ]);
+    expect([...source.losses.damaged]).toEqual([["file-unreadable", 1]]);
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Position, Tail } from "../../src/upload/delivery-types.ts";
+import type { SequenceTail } from "../../src/journal/reader/start.ts";
+import type { Position } from "../../src/upload/delivery-types.ts";
 import {
   formatState,
   makeStateDirectory,
@@ -23,11 +24,11 @@ const STOCK_UPLOAD = [
   "/lib/systemd/systemd-journal-upload",
 ].find((path) => existsSync(path));
 
-function tail(seqnum: number, realtimeUsec = 1_700_000_000_000_000 + seqnum): Tail {
+function tail(seqnum: number, realtimeUsec = 1_700_000_000_000_000 + seqnum): SequenceTail {
   return { seqnum, realtimeUsec, bootId: BOOT_ID };
 }
 
-function position(...tails: [string, Tail][]): Position {
+function position(...tails: [string, SequenceTail][]): Position {
   return { cursor: CURSOR, tails: new Map(tails) };
 }
 
@@ -72,7 +73,7 @@ describe("formatState() and parseState()", () => {
     const ids = Array.from({ length: TAILS_MAX + 50 }, (_, index) =>
       index.toString(16).padStart(32, "0"),
     );
-    const many = position(...ids.map((id, index): [string, Tail] => [id, tail(index + 1)]));
+    const many = position(...ids.map((id, index): [string, SequenceTail] => [id, tail(index + 1)]));
     const { tails } = parseState(formatState({ position: many, target: undefined }), "").position;
     expect(new Set(tails.keys())).toEqual(new Set(ids.slice(50)));
   });
@@ -146,7 +147,7 @@ test.skipIf(STOCK_UPLOAD === undefined)(
       target: "https://logs.example.net:19532/upload",
     });
     using receiver = await FakeReceiver.open();
-    const child = Bun.spawn(
+    await using child = Bun.spawn(
       [
         ...[STOCK_UPLOAD ?? "", `--url=${receiver.url}`, `--save-state=${path}`],
         ...[`--directory=${join(dir.path, "journal")}`, "--follow=no"],

@@ -6,7 +6,7 @@ import type { SelectionSettings, TransformSettings } from "../../src/upload/sett
 import { transformEntries } from "../../src/upload/transform.ts";
 import { readAll, readEntry } from "../support/entry-source.ts";
 import { BOOT_ID, binaryField, concat, sampleEntry } from "../support/export-stream.ts";
-import { NO_SELECTION, NO_TRANSFORM } from "../support/selected-entries.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "../support/neutral-settings.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const dir = new TempDir();
@@ -70,6 +70,15 @@ describe("dropFields", () => {
       expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([2]);
       expect(source.losses.damaged).toEqual(new Map([["empty", 2]]));
     }
+  });
+
+  test("passes over such entries by steps: others get their turn", async () => {
+    const empty = Array.from({ length: 5000 }, (_, i) => sampleEntry(i));
+    const stream = concat(...empty, sampleEntry(5000, { fields: ["KEPT=1"] }));
+    const source = sourceOf(stream, { dropFields: ["PRIORITY", "MESSAGE"] });
+    const isFound = source.next() !== undefined;
+    expect([isFound, source.isPausing, source.isEnded]).toEqual([false, true, false]);
+    expect((await readAll(source)).map(({ seqnum }) => seqnum)).toEqual([5001]);
   });
 });
 

@@ -8,8 +8,8 @@ import { runUpload } from "../../src/upload/uploader.ts";
 import { CapturedLog } from "../support/captured-log.ts";
 import { FakeReceiver, type ReceivedRequest } from "../support/fake-receiver.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../support/journal-tools.ts";
-import { freePort } from "../support/receiver-process.ts";
-import { UNCHANGED } from "../support/source-settings.ts";
+import { NO_TRANSFORM } from "../support/neutral-settings.ts";
+import { freePort } from "../support/ports.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { uploadSettings } from "../support/upload-settings.ts";
@@ -168,7 +168,7 @@ describe.skipIf(!hasSystemd())("runUpload() (needs systemd)", () => {
       const settings = {
         urls: [receiver.url],
         places: { ...places, directory: undefined, exportFiles: [good, bad, good] },
-        transform: { ...UNCHANGED, addFields: [{ name: "SITE", value: "north" }] },
+        transform: { ...NO_TRANSFORM, addFields: [{ name: "SITE", value: "north" }] },
       };
       expect(await start(settings).status).toBe(status);
       expect(messageNumbers(receiver)).toEqual([0, 1, 0, 1]);

@@ -3,6 +3,16 @@
  * foresight. For receivers that take nothing better; an optimal parser would gain some percent.
  * https://www.7-zip.org/sdk.html, "LZMA specification"
  */
+import {
+  ALIGN_BITS,
+  LENGTH_STATE_COUNT,
+  LITERAL_MODELS,
+  LITERAL_STATE_COUNT,
+  MATCH_LENGTH_MIN,
+  MODELLED_SLOT_END,
+  SLOT_BITS,
+  STATE_COUNT,
+} from "./format.ts";
 import { commonLength, FOUND_LENGTH_MIN, MATCH_LENGTH_MAX, MatchFinder } from "./match-finder.ts";
 import { makeProbabilities, RangeEncoder } from "./range-encoder.ts";
 
@@ -11,15 +21,9 @@ const POSITION_BITS = 2;
 /** The byte that tells a decoder lc, lp = 0 and pb. */
 export const LZMA_PROPERTIES = POSITION_BITS * 5 * 9 + LITERAL_CONTEXT_BITS;
 
-const STATES = 12;
-/** Below this, the last thing was a literal. */
-const STATE_AFTER_LITERAL_END = 7;
 const POSITIONS = 1 << POSITION_BITS;
-const MATCH_LENGTH_MIN = 2;
-/** Slots from here on have no probabilities for all of their bits. */
-const SLOT_DIRECT_START = 14;
+/** Slots below this are distances. */
 const SLOT_FOOTER_START = 4;
-const ALIGN_BITS = 4;
 /** A match of a repeated distance is cheaper by about so many bytes. */
 const REPEAT_BONUS = 2;
 
@@ -102,9 +106,9 @@ export class LzmaEncoder {
     const state = this.#state;
     this.#range.bit(isMatch, state * POSITIONS + (index & (POSITIONS - 1)), 0);
     const before = index === 0 ? 0 : (this.#source[index - 1] ?? 0);
-    const base = 0x300 * (before >> (8 - LITERAL_CONTEXT_BITS));
+    const base = LITERAL_MODELS * (before >> (8 - LITERAL_CONTEXT_BITS));
     const byte = this.#source[index] ?? 0;
-    if (state < STATE_AFTER_LITERAL_END) {
+    if (state < LITERAL_STATE_COUNT) {
       this.#range.tree(literal, base, 8, byte);
     } else {
       this.#literalAfterMatch(base, byte, this.#source[index - (this.#repeats[0] ?? 1)] ?? 0);
@@ -136,7 +140,7 @@ export class LzmaEncoder {
     this.#distance(distance - 1, length);
     this.#repeats.unshift(distance);
     this.#repeats.length = 4;
-    this.#state = this.#state < STATE_AFTER_LITERAL_END ? 7 : 10;
+    this.#state = this.#state < LITERAL_STATE_COUNT ? 7 : 10;
   }
 
   #repeatedMatch(index: number, slot: number, length: number): void {
@@ -155,7 +159,7 @@ export class LzmaEncoder {
       this.#repeats.unshift(distance);
     }
     this.#length(this.#models.repeatLength, position, length);
-    this.#state = state < STATE_AFTER_LITERAL_END ? 8 : 11;
+    this.#state = state < LITERAL_STATE_COUNT ? 8 : 11;
   }
 
   /** 8 lengths in three bits, 8 more in three, the other 256 in eight. */
@@ -174,14 +178,14 @@ export class LzmaEncoder {
   /** A slot says how many bits there are and the two highest; the rest follows. */
   #distance(distance: number, length: number): void {
     const { slots, footers, align } = this.#models;
-    const lengthState = Math.min(length - MATCH_LENGTH_MIN, 3);
+    const lengthState = Math.min(length - MATCH_LENGTH_MIN, LENGTH_STATE_COUNT - 1);
     const highest = 31 - Math.clz32(distance);
     const slot = distance < 4 ? distance : 2 * highest + ((distance >>> (highest - 1)) & 1);
-    this.#range.tree(slots, lengthState * 64, 6, slot);
+    this.#range.tree(slots, lengthState << SLOT_BITS, SLOT_BITS, slot);
     if (slot < SLOT_FOOTER_START) return;
     const bits = (slot >> 1) - 1;
     const rest = distance - ((2 | (slot & 1)) << bits);
-    if (slot < SLOT_DIRECT_START) {
+    if (slot < MODELLED_SLOT_END) {
       this.#range.reverseTree(footers, slot * 64, bits, rest);
       return;
     }
@@ -215,17 +219,17 @@ interface Models {
 /** Tables are wider than they need to be, so that an index is a product. */
 function makeModels(): Models {
   return {
-    isMatch: makeProbabilities(STATES * POSITIONS),
-    isRepeat: makeProbabilities(STATES),
-    isRepeat0: makeProbabilities(STATES),
-    isRepeat1: makeProbabilities(STATES),
-    isRepeat2: makeProbabilities(STATES),
-    isRepeat0Long: makeProbabilities(STATES * POSITIONS),
-    literal: makeProbabilities(0x300 << LITERAL_CONTEXT_BITS),
+    isMatch: makeProbabilities(STATE_COUNT * POSITIONS),
+    isRepeat: makeProbabilities(STATE_COUNT),
+    isRepeat0: makeProbabilities(STATE_COUNT),
+    isRepeat1: makeProbabilities(STATE_COUNT),
+    isRepeat2: makeProbabilities(STATE_COUNT),
+    isRepeat0Long: makeProbabilities(STATE_COUNT * POSITIONS),
+    literal: makeProbabilities(LITERAL_MODELS << LITERAL_CONTEXT_BITS),
     matchLength: makeLengthModel(),
     repeatLength: makeLengthModel(),
-    slots: makeProbabilities(4 * 64),
-    footers: makeProbabilities(SLOT_DIRECT_START * 64),
+    slots: makeProbabilities(LENGTH_STATE_COUNT << SLOT_BITS),
+    footers: makeProbabilities(MODELLED_SLOT_END * 64),
     align: makeProbabilities(1 << ALIGN_BITS),
   };
 }

@@ -3,27 +3,24 @@
  * https://tukaani.org/xz/xz-file-format.txt 5.3.1 and Igor Pavlov's LZMA specification.
  * Hot: one call of `#bit` for each bit decoded.
  */
+import {
+  ALIGN_BITS,
+  LENGTH_STATE_COUNT,
+  LITERAL_MODELS,
+  LITERAL_STATE_COUNT,
+  MATCH_LENGTH_MIN,
+  MODELLED_SLOT_END,
+  MOVE_BITS,
+  PROBABILITY_BITS,
+  SLOT_BITS,
+  STATE_COUNT,
+} from "./format.ts";
 
-/** Bits of a probability; models start at one half and move by 1/32 of the distance. */
-const PROBABILITY_BITS = 11;
 const PROBABILITY_ONE = 1 << PROBABILITY_BITS;
-const MOVE_BITS = 5;
 /** Flips the order of signed numbers into that of unsigned ones; 32-bit signed is what is fast. */
 const SIGN = 0x80000000 | 0;
 
-const STATE_COUNT = 12;
-/** States below this: the last symbol was a literal. */
-const LITERAL_STATE_COUNT = 7;
 const POSITION_STATES_MAX = 16;
-const MATCH_LENGTH_MIN = 2;
-/** Distances have a model of their own for each of these match lengths, and one for the longer. */
-const LENGTH_STATE_COUNT = 4;
-const SLOT_BITS = 6;
-const ALIGN_BITS = 4;
-/** Slots from here on are coded partly with fixed probabilities. */
-const MODELLED_SLOT_END = 14;
-/** Models of one literal context: 256 plain, 512 for a literal after a match. */
-const LITERAL_MODELS = 0x300;
 /** lc + lp of LZMA2 is at most 4. */
 const LITERAL_CONTEXTS_MAX = 16;
 

@@ -3,19 +3,18 @@
  * chunk and then decode it without stopping. https://tukaani.org/xz/xz-file-format.txt 5.3.1
  */
 import type { CompressedInput, Decoding } from "../compressed-input.ts";
+import {
+  CONTROL_END,
+  CONTROL_LZMA,
+  CONTROL_PLAIN,
+  CONTROL_PLAIN_RESET_DICTIONARY,
+  RESET_DICTIONARY,
+  RESET_NOTHING,
+  RESET_PROPERTIES,
+  RESET_SHIFT,
+  RESET_STATE,
+} from "./format.ts";
 import type { LzmaDecoder } from "./lzma.ts";
-
-/** Control byte of a chunk: end of data, plain bytes, or (from 0x80 on) compressed bytes. */
-const CONTROL_END = 0;
-const CONTROL_PLAIN_RESET_DICTIONARY = 1;
-const CONTROL_PLAIN = 2;
-const CONTROL_LZMA = 0x80;
-
-/** What bits 5 and 6 of a compressed chunk's control byte reset; each includes those before. */
-const RESET_NOTHING = 0;
-const RESET_STATE = 1;
-const RESET_PROPERTIES = 2;
-const RESET_DICTIONARY = 3;
 
 /**
  * Decodes up to and with the end marker.
@@ -30,7 +29,7 @@ export function* decodeLzma2(
   let needs: number = RESET_DICTIONARY;
   for (;;) {
     const control = (yield* input.peek(1))[0] ?? 0;
-    const reset = control >= CONTROL_LZMA ? (control >> 5) & 3 : RESET_NOTHING;
+    const reset = control >= CONTROL_LZMA ? (control >> RESET_SHIFT) & 3 : RESET_NOTHING;
     if (control === CONTROL_END) {
       input.skip(1);
       return;

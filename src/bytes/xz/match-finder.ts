@@ -1,4 +1,5 @@
 /** Where the bytes that come next occurred before: chains of places with the same hash. */
+import { viewOf } from "../view.ts";
 
 /** What an LZMA match can be at most. */
 export const MATCH_LENGTH_MAX = 273;
@@ -12,6 +13,7 @@ export class MatchFinder {
   length = 0;
   distance = 0;
   readonly #source: Uint8Array;
+  readonly #view: DataView;
   readonly #depthMax: number;
   readonly #distanceMax: number;
   /** Index + 1 of the last place with a hash. */
@@ -24,6 +26,7 @@ export class MatchFinder {
   /** @param depthMax places looked at in each search. */
   constructor(source: Uint8Array, depthMax: number, distanceMax: number) {
     this.#source = source;
+    this.#view = viewOf(source);
     this.#depthMax = depthMax;
     this.#distanceMax = distanceMax;
     this.#previous = new Int32Array(source.length);
@@ -63,13 +66,7 @@ export class MatchFinder {
   }
 
   #hash(index: number): number {
-    const source = this.#source;
-    const word =
-      (source[index] ?? 0) |
-      ((source[index + 1] ?? 0) << 8) |
-      ((source[index + 2] ?? 0) << 16) |
-      ((source[index + 3] ?? 0) << 24);
-    return Math.imul(word, 0x9e3779b1) >>> (32 - HASH_BITS);
+    return Math.imul(this.#view.getInt32(index, true), 0x9e3779b1) >>> (32 - HASH_BITS);
   }
 }
 

@@ -2,9 +2,8 @@
  * LZMA's range encoder: bits with adaptive probabilities, and bits without.
  * https://www.7-zip.org/sdk.html, "LZMA specification"
  */
+import { MOVE_BITS, PROBABILITY_BITS } from "./format.ts";
 
-const PROBABILITY_BITS = 11;
-const ADAPTATION_SHIFT = 5;
 const PROBABILITY_START = 1 << (PROBABILITY_BITS - 1);
 /** Below this, eight more bits of the range are needed. */
 const RANGE_MIN = 2 ** 24;
@@ -44,11 +43,11 @@ export class RangeEncoder {
     if (bit === 0) {
       this.#range = bound;
       const rest = (1 << PROBABILITY_BITS) - probability;
-      probabilities[index] = probability + (rest >> ADAPTATION_SHIFT);
+      probabilities[index] = probability + (rest >> MOVE_BITS);
     } else {
       this.#low += bound;
       this.#range -= bound;
-      probabilities[index] = probability - (probability >> ADAPTATION_SHIFT);
+      probabilities[index] = probability - (probability >> MOVE_BITS);
     }
     this.#normalize();
   }

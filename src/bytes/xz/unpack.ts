@@ -25,12 +25,5 @@ export function unpackXz(payload: Uint8Array, sizeMax: number): Uint8Array {
   const decoding = decodeXz(input, output);
   // All input is there: what it stops for is only that others get their turn.
   while (decoding.next().done !== true);
-  if (pieces.length === 1) return pieces[0]!;
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
+  return pieces.length === 1 ? pieces[0]! : Bun.concatArrayBuffers(pieces, size, true);
 }

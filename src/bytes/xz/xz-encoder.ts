@@ -2,30 +2,34 @@
  * Encodes .xz streams of one block of LZMA2, without checksum, as systemd makes them.
  * https://tukaani.org/xz/xz-file-format.txt (section numbers below)
  *
- * Own code since the runtime has no encoder and the npm packages with one are either native modules
- * for some platforms or write .lzma files, which are another format.
+ * Own code since the runtime has no encoder, and the npm packages with one are native modules for some platforms,
+ * or under the LGPL, or write .lzma files, which are another format.
  */
 import { crc32 } from "node:zlib";
+import {
+  CONTROL_END,
+  CONTROL_LZMA,
+  CONTROL_PLAIN,
+  CONTROL_PLAIN_RESET_DICTIONARY,
+  dictionarySizeOf,
+  FOOTER_MAGIC,
+  LZMA2_FILTER_ID,
+  RESET_DICTIONARY,
+  RESET_NOTHING,
+  RESET_PROPERTIES,
+  RESET_SHIFT,
+  RESET_STATE,
+  STREAM_MAGIC,
+} from "./format.ts";
 import { LZMA_PROPERTIES, LzmaEncoder } from "./lzma-encoder.ts";
 
-const STREAM_MAGIC = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00];
-const FOOTER_MAGIC = [0x59, 0x5a];
 /** Version and type of the check: none. */
 const STREAM_FLAGS = [0, 0];
-const LZMA2_FILTER_ID = 0x21;
 /** What a receiver has to keep in memory. */
 const DICTIONARY_SIZE_MAX = 8 * 1024 * 1024;
 
 /** Of an LZMA2 chunk before it is compressed; its compressed size then always fits into 16 bits. */
 const CHUNK_SIZE_MAX = 64 * 1024;
-/** Control bytes of chunks (5.3.1). */
-const CONTROL_END = 0;
-const CONTROL_PLAIN_RESET_DICTIONARY = 1;
-const CONTROL_PLAIN = 2;
-const CONTROL_LZMA = 0x80;
-const RESET_STATE = 1 << 5;
-const RESET_PROPERTIES = 2 << 5;
-const RESET_DICTIONARY = 3 << 5;
 
 const XZ_LEVEL_DEFAULT = 6;
 /** Places looked at for each match, by level 0..9. */
@@ -51,12 +55,13 @@ export function encodeXz(body: Uint8Array, level: number = XZ_LEVEL_DEFAULT): Ui
   ]);
 }
 
-/** The smallest dictionary that holds the body, and its code (5.3.1): sizes 2^n and 3 * 2^(n-1). */
+/** The smallest dictionary that holds the body, and its code. */
 function dictionaryFor(bodySize: number): { size: number; code: number } {
   const wanted = Math.min(bodySize, DICTIONARY_SIZE_MAX);
-  let code = 0;
-  while ((2 | (code & 1)) << ((code >> 1) + 11) < wanted) code++;
-  return { size: (2 | (code & 1)) << ((code >> 1) + 11), code };
+  for (let code = 0; ; code++) {
+    const size = dictionarySizeOf(code) ?? DICTIONARY_SIZE_MAX;
+    if (size >= wanted) return { size, code };
+  }
 }
 
 /** Chunks with their headers, and the end marker. */
@@ -64,18 +69,18 @@ function encodeLzma2(body: Uint8Array, depth: number, dictionarySize: number): U
   const encoder = new LzmaEncoder(body, depth, dictionarySize, CHUNK_SIZE_MAX);
   const parts: Uint8Array[] = [];
   /** What the next compressed chunk has to reset. */
-  let reset = RESET_DICTIONARY;
+  let reset: number = RESET_DICTIONARY;
   for (let start = 0; start < body.length; start += CHUNK_SIZE_MAX) {
     const end = Math.min(body.length, start + CHUNK_SIZE_MAX);
     const size = end - start - 1;
     const compressed = encoder.encode(start, end);
     if (compressed !== undefined && compressed.length < end - start) {
       const compressedSize = compressed.length - 1;
-      const head = [CONTROL_LZMA | reset, size >> 8, size & 0xff];
+      const head = [CONTROL_LZMA | (reset << RESET_SHIFT), size >> 8, size & 0xff];
       head.push(compressedSize >> 8, compressedSize & 0xff);
       if (reset >= RESET_PROPERTIES) head.push(LZMA_PROPERTIES);
       parts.push(Uint8Array.from(head), compressed.slice());
-      reset = 0;
+      reset = RESET_NOTHING;
     } else {
       const isFirst = reset === RESET_DICTIONARY;
       const control = isFirst ? CONTROL_PLAIN_RESET_DICTIONARY : CONTROL_PLAIN;

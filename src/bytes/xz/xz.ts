@@ -7,17 +7,15 @@ import { crc32 } from "node:zlib";
 import type { CompressedInput, Decoding } from "../compressed-input.ts";
 import type { DecodedOutput } from "../decoded-output.ts";
 import { Crc64 } from "./crc64.ts";
+import { dictionarySizeOf, FOOTER_MAGIC, LZMA2_FILTER_ID, STREAM_MAGIC } from "./format.ts";
 import { LzmaDecoder } from "./lzma.ts";
 import { decodeLzma2 } from "./lzma2.ts";
 
 /** Largest dictionary, as systemd's: that of `xz -9`. */
 const DICTIONARY_SIZE_MAX = 64 * 1024 * 1024;
 
-const STREAM_MAGIC = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00];
-const FOOTER_MAGIC = [0x59, 0x5a];
 /** Of stream header and stream footer. */
 const STREAM_EDGE_SIZE = 12;
-const LZMA2_FILTER_ID = 0x21;
 /** Multibyte integers have 63 bits at most (1.2). */
 const INTEGER_SIZE_MAX = 9;
 
@@ -136,7 +134,7 @@ function* readBlockHeader(input: CompressedInput): Decoding<BlockHeader> {
   const isLzma2Only =
     (flags & 0x3f) === 0 && fields.readInteger() === LZMA2_FILTER_ID && fields.readInteger() === 1;
   if (!isLzma2Only) throw input.syntaxError("a block with other filters than LZMA2");
-  const dictionarySize = decodeDictionarySize(fields.readByte());
+  const dictionarySize = dictionarySizeOf(fields.readByte());
   if (dictionarySize === undefined || fields.failed || !isZero(fields.rest())) {
     throw input.syntaxError("a corrupt block header");
   }
@@ -146,13 +144,6 @@ function* readBlockHeader(input: CompressedInput): Decoding<BlockHeader> {
     );
   }
   return { dictionarySize, compressedSize, decodedSize };
-}
-
-/** LZMA2 filter properties (5.3.1): 2 or 3 times a power of 2. */
-function decodeDictionarySize(code: number): number | undefined {
-  if (code > 40) return undefined;
-  if (code === 40) return 2 ** 32 - 1;
-  return (2 | (code & 1)) * 2 ** (Math.floor(code / 2) + 11);
 }
 
 /** An index (4): indicator, count, two sizes for each block, padding, CRC. Returns its size. */

@@ -76,7 +76,8 @@ export class BlockCache {
     const key = file.id * BLOCKS_PER_FILE + block;
     const slot = key === this.#lastKey ? this.#lastSlot : this.#find(file, key, block);
     const start = offset - block * STRIDE;
-    return start + size <= this.#sizes[slot]! ? slot * BLOCK_SIZE + start : -1;
+    // As an integer in the engine's eyes, too, even when `offset` is a double: each use of it as an index is slow else.
+    return start + size <= this.#sizes[slot]! ? (slot * BLOCK_SIZE + start) | 0 : -1;
   }
 
   /** Forgets what is held of a file past `offset`: it has changed. */

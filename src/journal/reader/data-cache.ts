@@ -12,7 +12,8 @@ import { fileIdRound } from "./file-ids.ts";
 import type { JournalFile } from "./journal-file.ts";
 
 const ARENA_SIZE = 8 * 1024 * 1024;
-const RECORDS_MAX = 64 * 1024;
+/** Records there are at a time: 0 .. RECORDS_MAX-1. */
+export const RECORDS_MAX = 64 * 1024;
 /** Twice the records, so that a search ends soon. */
 const SLOTS = 2 * RECORDS_MAX;
 /** Larger payloads, and those for which the arena has no room left, have memory of their own. */

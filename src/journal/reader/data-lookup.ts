@@ -6,13 +6,12 @@
  * from its blocks. What a chain can prove is proved, since a value that is not found costs entries: that all of its
  * objects belong there, and that it ends where its owner says.
  */
-
-import { hashJenkins, jenkins } from "../../bytes/lookup3.ts";
-import { hashSiphash24, siphash } from "../../bytes/siphash24.ts";
 import { align8 } from "../../bytes/uint64.ts";
 import { viewOf } from "../../bytes/view.ts";
 import { AgentError } from "../../errors.ts";
 import { DATA, FIELD, HASH_ITEM, HASH_ITEM_SIZE, OBJECT, ObjectType } from "../format.ts";
+import { journalCorrupt } from "../io-error.ts";
+import { bucketOf, hashPayload, payloadHash } from "../payload-hash.ts";
 import { readAt } from "./block-cache.ts";
 import type { JournalFile } from "./journal-file.ts";
 
@@ -123,7 +122,9 @@ export class DataLookup {
 
   /** Offset of the object with this payload, whose head was read last; 0 = none. */
   #findInTable(type: ObjectType, table: number, tableSize: number, payload: Uint8Array): number {
-    const hash = this.#hashOf(payload);
+    const { isKeyed, header } = this.#file;
+    hashPayload(isKeyed ? header.fileId : undefined, viewOf(payload), 0, payload.length);
+    const hash = { ...payloadHash };
     const buckets = Math.floor(tableSize / HASH_ITEM_SIZE);
     if (buckets === 0) throw this.#corrupt(table, "a hash table without buckets");
     const bucket = bucketOf(hash.low, hash.high, buckets);
@@ -169,16 +170,6 @@ export class DataLookup {
     throw this.#corrupt(offset, "the hash of another payload");
   }
 
-  #hashOf(payload: Uint8Array): { low: number; high: number } {
-    const view = viewOf(payload);
-    if (this.#file.isKeyed) {
-      hashSiphash24(this.#file.header.fileId, view, 0, payload.length);
-      return { low: siphash.low >>> 0, high: siphash.high >>> 0 };
-    }
-    hashJenkins(view, 0, payload.length);
-    return { low: jenkins.low >>> 0, high: jenkins.high >>> 0 };
-  }
-
   #dataObject(offset: number): DataObject {
     return {
       offset,
@@ -207,11 +198,7 @@ export class DataLookup {
   }
 
   #corrupt(offset: number, what: string): AgentError {
-    return new AgentError(
-      "E_JOURNAL_CORRUPT",
-      `Cannot read "${this.#file.path}" at ${offset}: ${what}`,
-      { offset },
-    );
+    return journalCorrupt(this.#file.path, offset, what);
   }
 
   #tooMany(name: Uint8Array): AgentError {
@@ -221,12 +208,6 @@ export class DataLookup {
       `Cannot list values of "${field}" in "${this.#file.path}": more than ${VALUES_MAX}`,
     );
   }
-}
-
-/** hash % buckets for a hash of two u32 halves, 16 bits at a time to stay below 2^53. */
-function bucketOf(low: number, high: number, buckets: number): number {
-  const upper = ((high % buckets) * 65536 + (low >>> 16)) % buckets;
-  return (upper * 65536 + (low & 0xffff)) % buckets;
 }
 
 function isEqual(bytes: Uint8Array, start: number, end: number, other: Uint8Array): boolean {

@@ -3,7 +3,6 @@
  * DATA object. Arrays are found as they are needed, so a list may grow while it is read.
  */
 import { viewOf } from "../../bytes/view.ts";
-import { AgentError } from "../../errors.ts";
 import {
   ENTRY_ARRAY,
   ENTRY_ARRAY_ITEM_SIZE_COMPACT,
@@ -11,6 +10,7 @@ import {
   OBJECT,
   ObjectType,
 } from "../format.ts";
+import { journalCorrupt } from "../io-error.ts";
 import { type BlockFile, readAt } from "./block-cache.ts";
 import type { JournalFile } from "./journal-file.ts";
 
@@ -59,7 +59,11 @@ export class EntryArrays {
     if (part === undefined) {
       const last = this.#parts.at(-1);
       const found = last === undefined ? 0 : last.first + last.capacity;
-      throw corrupt(this.#file.path, `the list ends after ${found} entries, need ${index + 1}`, 0);
+      throw journalCorrupt(
+        this.#file.path,
+        0,
+        `the list ends after ${found} entries, need ${index + 1}`,
+      );
     }
     return this.#itemAt(part, index);
   }
@@ -101,7 +105,7 @@ export class EntryArrays {
         : this.#window.get64(last.offset + ENTRY_ARRAY.nextEntryArrayOffset);
     if (offset === 0) return undefined;
     if (last !== undefined && offset <= last.offset) {
-      throw corrupt(this.#file.path, "the chain of entry arrays does not rise", last.offset);
+      throw journalCorrupt(this.#file.path, last.offset, "the chain of entry arrays does not rise");
     }
     const capacity = Math.floor((this.#arraySize(offset) - ENTRY_ARRAY.items) / this.#itemSize);
     const first = last === undefined ? 0 : last.first + last.capacity;
@@ -114,15 +118,15 @@ export class EntryArrays {
   #arraySize(offset: number): number {
     const { path, header } = this.#file;
     if (offset % 8 !== 0 || offset < header.headerSize) {
-      throw corrupt(path, "no entry array can be here", offset);
+      throw journalCorrupt(path, offset, "no entry array can be here");
     }
     const type = this.#window.get32(offset + OBJECT.type) & 0xff;
     const size = this.#window.get64(offset + OBJECT.size);
     if (type !== ObjectType.entryArray || size < ENTRY_ARRAY.items + this.#itemSize) {
-      throw corrupt(
+      throw journalCorrupt(
         path,
-        `an object of type ${type} and ${size} bytes, need an entry array`,
         offset,
+        `an object of type ${type} and ${size} bytes, need an entry array`,
       );
     }
     return size;
@@ -169,12 +173,6 @@ class ItemWindow {
     }
     this.#start = offset;
     this.#size = readAt(this.#file, this.#bytes, offset);
-    if (this.#size < size) throw corrupt(this.#file.path, "the file ends before", offset);
+    if (this.#size < size) throw journalCorrupt(this.#file.path, offset, "the file ends before");
   }
-}
-
-function corrupt(path: string, what: string, offset: number): AgentError {
-  return new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${path}" at ${offset}: ${what}`, {
-    offset,
-  });
 }

@@ -2,8 +2,9 @@
  * The entries that refer to one DATA object, as its own list has them: the first one inline, the others in a chain of
  * arrays. Only those before `end` count: a file that is being written may list newer ones already.
  */
-import { AgentError } from "../../errors.ts";
+import type { AgentError } from "../../errors.ts";
 import { ENTRY, OBJECT, OBJECT_HEADER_SIZE, ObjectType } from "../format.ts";
+import { journalCorrupt } from "../io-error.ts";
 import { readAt } from "./block-cache.ts";
 import type { DataObject } from "./data-lookup.ts";
 import { EntryArrays } from "./entry-arrays.ts";
@@ -80,7 +81,7 @@ export class EntryList {
   }
 
   #corrupt(offset: number, what: string): AgentError {
-    return corrupt(this.#file.path, offset, what);
+    return journalCorrupt(this.#file.path, offset, what);
   }
 }
 
@@ -89,13 +90,7 @@ function requireNewEntry(file: JournalFile, offset: number): void {
   const head = new Uint8Array(OBJECT_HEADER_SIZE);
   const size = readAt(file, head, offset);
   if (size === OBJECT_HEADER_SIZE && head[OBJECT.type] === ObjectType.entry) return;
-  throw corrupt(file.path, offset, "an entry in a list that is none");
-}
-
-function corrupt(path: string, offset: number, what: string): AgentError {
-  return new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${path}" at ${offset}: ${what}`, {
-    offset,
-  });
+  throw journalCorrupt(file.path, offset, "an entry in a list that is none");
 }
 
 /** Rising numbers by index. */

@@ -4,8 +4,10 @@
  */
 import fs from "node:fs";
 import { AgentError, errnoOf } from "../../errors.ts";
+import { journalIoError } from "../io-error.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { JournalFile } from "./journal-file.ts";
+import { isPassing, Retry } from "./retry.ts";
 import type { SetFile } from "./set-file.ts";
 
 export interface FileTableOptions {
@@ -15,6 +17,15 @@ export interface FileTableOptions {
   adopt(path: string, file: JournalFile): SetFile;
   /** Told once of each file that cannot be used, and again when it has changed and still cannot. */
   onProblem(path: string, error: AgentError): void;
+  /** Told when a file cannot be opened for now, and, without an error, when it could be. */
+  onDelay(path: string, error: AgentError | undefined): void;
+}
+
+/** A file that could not be opened yet: what is in it is not known. */
+export interface UnopenedFile {
+  path: string;
+  /** It may not be read, which is likely to stay so. */
+  isDenied: boolean;
 }
 
 /** What a look at the directories found. */
@@ -28,6 +39,7 @@ export interface Changes {
 
 interface Row {
   file: SetFile | undefined;
+  path: string;
   /** Of the file when it was looked at last: time of change and size. */
   signature: string;
   /** The same at the last regular look. */
@@ -35,12 +47,10 @@ interface Row {
   round: number;
   /** It cannot be used, which was told. */
   isReported: boolean;
-  /** That may change without a change of the file. */
-  isPassing: boolean;
+  /** It cannot be opened for now, which may change without a change of the file. */
+  retry: Retry | undefined;
+  isDenied: boolean;
 }
-
-/** No descriptors, no memory. */
-const PASSING_ERRORS = ["EMFILE", "ENFILE", "ENOMEM"];
 
 export class FileTable {
   readonly #options: FileTableOptions;
@@ -56,6 +66,13 @@ export class FileTable {
 
   *[Symbol.iterator](): Generator<SetFile> {
     for (const { file } of this.#rows.values()) if (file !== undefined) yield file;
+  }
+
+  /** Files that may yet be opened, and are still waited for. */
+  *unopened(): Generator<UnopenedFile> {
+    for (const { file, retry, path, isDenied } of this.#rows.values()) {
+      if (file === undefined && retry?.isUsedUp === false) yield { path, isDenied };
+    }
   }
 
   /** Undefined for a file that cannot be used as well. */
@@ -79,15 +96,28 @@ export class FileTable {
     for (const path of paths) {
       const stat = statOf(path);
       if (stat === undefined) continue;
-      const row = this.#rowOf(stat);
+      if (stat instanceof AgentError) {
+        this.#noteUnseen(path, stat, isRegular);
+        continue;
+      }
+      const row = this.#rowOf(stat, path);
       row.round = this.#round;
+      row.path = path;
       if (row.file !== undefined) row.file.path = path;
       this.#examine(row, path, `${stat.ctimeMs} ${stat.size}`, isRegular, changes);
       byPath.set(path, row);
     }
-    for (const [key, { file, round }] of this.#rows) {
-      if (round === this.#round) continue;
-      if (file !== undefined) changes.gone.push(file);
+    for (const [key, row] of this.#rows) {
+      if (row.round === this.#round) continue;
+      // Where directories, or files, cannot be looked at for now, they are still there.
+      if (isThere(row.path, key)) {
+        byPath.set(row.path, row);
+        if (row.retry !== undefined) {
+          this.#examine(row, row.path, row.signature, isRegular, changes);
+        }
+        continue;
+      }
+      if (row.file !== undefined) changes.gone.push(row.file);
       this.#rows.delete(key);
     }
     this.#byPath = byPath;
@@ -118,24 +148,31 @@ export class FileTable {
     return this.#open < this.#options.openFilesMax;
   }
 
-  #rowOf({ dev, ino }: fs.Stats): Row {
-    const key = `${dev}:${ino}`;
+  #rowOf(stat: fs.Stats, path: string): Row {
+    const key = keyOf(stat);
     const known = this.#rows.get(key);
     if (known !== undefined) return known;
-    const row: Row = {
-      file: undefined,
-      signature: "",
-      seenSignature: "",
-      round: 0,
-      isReported: false,
-      isPassing: false,
-    };
+    // It could not be looked at before.
+    const row = this.#rows.get(path) ?? newRow();
+    this.#rows.delete(path);
     this.#rows.set(key, row);
     return row;
   }
 
+  /** It cannot be looked at for now: if it is not known already, it is by its path. */
+  #noteUnseen(path: string, error: AgentError, isRegular: boolean): void {
+    const row = this.#byPath.get(path) ?? this.#rows.get(path) ?? newRow();
+    if (row.file !== undefined) return;
+    if (!this.#byPath.has(path)) this.#rows.set(path, row);
+    row.path = path;
+    row.round = this.#round;
+    if (isRegular) row.retry?.pass();
+    if (row.retry?.isDue !== false) this.#complain(row, path, error);
+  }
+
   #examine(row: Row, path: string, signature: string, isRegular: boolean, changes: Changes): void {
     const isSettled = isRegular && signature === row.seenSignature;
+    if (isRegular) row.retry?.pass();
     let error = this.#tryLook(row, path, signature, changes);
     // Not about what its writer is about to write, or has written this moment.
     if (error !== undefined && (isSettled || !isBlank(path))) {
@@ -161,9 +198,10 @@ export class FileTable {
     const { file } = row;
     const isAtRest = file?.stage === "finished" || file?.stage === "failed";
     if (file !== undefined && !isAtRest) return;
-    const isKnown = isAtRest || (row.isReported && !row.isPassing);
-    if (signature === row.signature && isKnown) return;
+    const isDue = row.retry === undefined ? !isAtRest && !row.isReported : row.retry.isDue;
+    if (signature === row.signature && !isDue) return;
     if (file !== undefined && this.open(file)) {
+      this.#noteOpened(row);
       changes.changed.push(file);
       return;
     }
@@ -178,17 +216,37 @@ export class FileTable {
     }
     this.#open++;
     changes.added.push(row.file);
-    row.isReported = false;
+    this.#noteOpened(row);
     if (!this.hasRoom) this.close(row.file);
+  }
+
+  #noteOpened(row: Row): void {
+    if (row.retry !== undefined) this.#options.onDelay(row.path, undefined);
+    row.retry = undefined;
+    row.isReported = false;
   }
 
   #complain(row: Row, path: string, error: AgentError): void {
     const errno = errnoOf(error.cause) ?? "";
     if (errno === "ENOENT") return;
-    row.isPassing = PASSING_ERRORS.includes(errno);
-    if (row.isReported && row.isPassing) return;
+    row.isDenied = errno === "EACCES";
+    const isWaitedFor = this.#delay(row, path, error);
+    // Who may not read it is told at once.
+    if (row.isReported ? row.retry !== undefined : isWaitedFor && !row.isDenied) return;
     row.isReported = true;
     this.#options.onProblem(path, error);
+  }
+
+  /** @returns whether it is waited for */
+  #delay(row: Row, path: string, error: AgentError): boolean {
+    if (!isPassing(error)) {
+      row.retry = undefined;
+      return false;
+    }
+    if (row.retry === undefined && !row.isDenied) this.#options.onDelay(path, error);
+    row.retry ??= new Retry();
+    row.retry.fail();
+    return !row.retry.isUsedUp;
   }
 
   /** Of those that wait for their turn, else of those that come last. */
@@ -208,12 +266,40 @@ function isFarther(a: SetFile, b: SetFile): boolean {
   return a.header.headEntryRealtime > b.header.headEntryRealtime;
 }
 
-function statOf(path: string): fs.Stats | undefined {
+function keyOf({ dev, ino }: fs.Stats): string {
+  return `${dev}:${ino}`;
+}
+
+function newRow(): Row {
+  return {
+    file: undefined,
+    path: "",
+    signature: "",
+    seenSignature: "",
+    round: 0,
+    isReported: false,
+    retry: undefined,
+    isDenied: false,
+  };
+}
+
+/** @returns an error that may pass; undefined where there is nothing, or in a directory that may not be entered */
+function statOf(path: string): fs.Stats | AgentError | undefined {
   try {
     return fs.statSync(path, { throwIfNoEntry: false });
-  } catch {
-    // A directory that may not be entered: as if nothing were there.
-    return undefined;
+  } catch (cause) {
+    const error = journalIoError("look at", path, cause);
+    return isPassing(error) && errnoOf(cause) !== "EACCES" ? error : undefined;
+  }
+}
+
+/** Whether the path still names this file, as far as can be told. */
+function isThere(path: string, key: string): boolean {
+  try {
+    const stat = fs.statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && keyOf(stat) === key;
+  } catch (error) {
+    return errnoOf(error) !== "ENOTDIR";
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { AgentError } from "../../errors.ts";
 import { ENTRY, FileState, ObjectType } from "../format.ts";
+import { journalCorrupt } from "../io-error.ts";
 import { DataLookup, type DataObject } from "./data-lookup.ts";
 import { EntryList, lowerBound } from "./entry-list.ts";
 import type { JournalFile } from "./journal-file.ts";
@@ -160,8 +161,7 @@ export class IndexedSelector implements FileSelector {
   }
 
   #corrupt(offset: number, what: string): AgentError {
-    const message = `Cannot read "${this.#file.path}" at ${offset}: ${what}`;
-    return new AgentError("E_JOURNAL_CORRUPT", message, { offset });
+    return journalCorrupt(this.#file.path, offset, what);
   }
 
   /** What is known to be there has to be found: else nothing can be said of what is not. */

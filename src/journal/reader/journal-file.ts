@@ -6,7 +6,7 @@
  */
 import fs from "node:fs";
 import { viewOf } from "../../bytes/view.ts";
-import { AgentError } from "../../errors.ts";
+import type { AgentError } from "../../errors.ts";
 import {
   DATA,
   DATA_SIZE_MAX,
@@ -22,7 +22,7 @@ import {
   TIMESTAMP_LIMIT,
 } from "../format.ts";
 import { decodeHeader, type JournalHeader } from "../header.ts";
-import { journalIoError } from "../io-error.ts";
+import { journalCorrupt, journalIoError } from "../io-error.ts";
 import { unpackPayload } from "../payload.ts";
 import { BLOCK_OBJECT_MAX, type BlockCache, readAt } from "./block-cache.ts";
 import { EntryArrays } from "./entry-arrays.ts";
@@ -204,22 +204,17 @@ export class JournalFile {
     const size = this.objectSize(offset, ObjectType.data, this.#dataPayload + 1);
     const payloadSize = size - this.#dataPayload;
     if (payloadSize > DATA_SIZE_MAX) throw this.#corrupt(offset, `a field of ${payloadSize} bytes`);
-    const start = offset + this.#dataPayload;
-    if (size <= BLOCK_OBJECT_MAX) {
-      const at = this.#locate(offset, size);
-      this.dataEntries = this.blocks.view.getUint32(at + DATA.entries, true);
-      this.#setPayload(this.blocks.bytes, at + this.#dataPayload, payloadSize);
-      const flags = this.blocks.bytes[at + OBJECT.flags]! & OBJECT_FLAGS_COMPRESSION;
-      if (flags !== 0) this.#unpack(offset, flags);
-      return;
+    const isLarge = size > BLOCK_OBJECT_MAX;
+    const at = this.#locate(offset, isLarge ? this.#dataPayload : size);
+    const { bytes, view } = this.blocks;
+    this.dataEntries = view.getUint32(at + DATA.entries, true);
+    const flags = bytes[at + OBJECT.flags]! & OBJECT_FLAGS_COMPRESSION;
+    if (isLarge) {
+      this.#setPayload(this.#readLarge(offset + this.#dataPayload, payloadSize), 0, payloadSize);
+    } else {
+      this.#setPayload(bytes, at + this.#dataPayload, payloadSize);
     }
-    const at = this.#locate(offset, this.#dataPayload);
-    this.dataEntries = this.blocks.view.getUint32(at + DATA.entries, true);
-    const flags = this.blocks.bytes[at + OBJECT.flags]!;
-    this.#setPayload(this.#readLarge(start, payloadSize), 0, payloadSize);
-    if ((flags & OBJECT_FLAGS_COMPRESSION) !== 0) {
-      this.#unpack(offset, flags & OBJECT_FLAGS_COMPRESSION);
-    }
+    if (flags !== 0) this.#unpack(offset, flags);
   }
 
   /**
@@ -325,9 +320,7 @@ export class JournalFile {
   }
 
   #corrupt(offset: number, what: string): AgentError {
-    return new AgentError("E_JOURNAL_CORRUPT", `Cannot read "${this.path}" at ${offset}: ${what}`, {
-      offset,
-    });
+    return journalCorrupt(this.path, offset, what);
   }
 }
 

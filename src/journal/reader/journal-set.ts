@@ -1,6 +1,7 @@
 /**
  * Many journal files as one stream of entries, in sd-journal's order (order.ts). Files may grow, be renamed, deleted
- * and appear while it is read. Nothing that is wrong with a file ends the stream: it is counted and passed over.
+ * and appear while it is read. Nothing that is wrong with a file ends the stream: it is counted and passed over. What
+ * may pass is waited for, and what follows in the same sequence with it, so that a tail never stands for unread entries.
  * HOT: guarded by scripts/bench/read.ts.
  */
 import { parseId128 } from "../../bytes/id128.ts";
@@ -9,12 +10,14 @@ import { BlockCache } from "./block-cache.ts";
 import { DataCache } from "./data-cache.ts";
 import { FileTable } from "./file-table.ts";
 import { countMissing } from "./gaps.ts";
+import { holdBack } from "./hold.ts";
 import { fillEntry, type JournalEntry, newJournalEntry } from "./journal-entry.ts";
 import type { JournalFile } from "./journal-file.ts";
 import { LastEntry } from "./last-entry.ts";
 import { beginLines } from "./lines.ts";
 import { Merge } from "./merge.ts";
 import { isSameBoot } from "./order.ts";
+import { Retry } from "./retry.ts";
 import { hasEntry } from "./seek.ts";
 import type { Selection } from "./selection-types.ts";
 import { Sequence } from "./sequence.ts";
@@ -44,6 +47,8 @@ export interface JournalSetOptions {
   window: EntryWindow;
   /** Told of what is wrong with a file, once until it changes. */
   onProblem(path: string, error: AgentError): void;
+  /** Told of a file that cannot be read for now and is waited for, and, without an error, when it was read on. */
+  onDelay(path: string, error: AgentError | undefined): void;
   /** Told of entries that were deleted before they were read: at most so many. */
   onGap(path: string, entries: number): void;
   /** Files that are open at a time, at most; at least 2. */
@@ -74,6 +79,7 @@ export class JournalSet {
       openFilesMax: options.openFilesMax,
       adopt: (path, file): SetFile => this.#adopt(path, file),
       onProblem: (path, error): void => this.#report(path, error),
+      onDelay: options.onDelay,
     });
     for (const [text, tail] of options.start.tails) this.#restore(text, tail);
   }
@@ -96,10 +102,21 @@ export class JournalSet {
     this.#merge.stop();
     const { added, gone, changed } = this.#table.rescan(paths, isRegular);
     for (const file of gone) this.#noteGone(file);
-    for (const file of changed) this.#guard(file, () => this.#settle(file));
+    this.#holdBack();
+    if (isRegular) this.#retryDelayed();
+    for (const file of changed) this.#retry(file);
     // What a file got before the next one was begun comes first.
     if (added.length > 0) this.refreshAll();
     this.#begin(added);
+    for (const sequence of this.#sequences.values()) this.#beginDue(sequence);
+  }
+
+  /** Some entries wait for a file that may be read later. */
+  get isHolding(): boolean {
+    for (const { isDenied } of this.#table.unopened()) if (!isDenied) return true;
+    for (const { stage } of this.#table) if (stage === "delayed") return true;
+    for (const { isWaiting } of this.#sequences.values()) if (isWaiting) return true;
+    return false;
   }
 
   /** Takes in what was added to a file. @returns false when that takes a rescan */
@@ -134,6 +151,10 @@ export class JournalSet {
     for (let passed = 0; passed < passedMax; passed++) {
       const file = this.#merge.next();
       if (file === undefined) return undefined;
+      if (file.seqnum >= file.sequence.heldFrom) {
+        this.#wait(file);
+        continue;
+      }
       const isInWindow = this.#isInWindow(file);
       if (isInWindow && !this.#fill(file)) continue;
       file.sequence.note(file);
@@ -182,6 +203,7 @@ export class JournalSet {
     const sequence = this.#sequenceOf(id);
     sequence.note({ seqnum, realtimeUsec, bootWords: new Int32Array(boot.buffer) });
     sequence.isInterrupted = true;
+    sequence.isRestored = true;
   }
 
   #sequenceOf(id: Uint8Array): Sequence {
@@ -212,15 +234,15 @@ export class JournalSet {
       if (isFirst && sequence.seqnum > 0) this.#examineTail(sequence, files);
     }
     for (const file of added) {
-      this.#visit(file, () => {
-        file.index = startIndex(file, start, isFirst);
-      });
+      file.isEarly = isFirst;
+      this.#visit(file, () => this.#place(file));
     }
     if (isFirst && start.lines !== undefined) {
       beginLines(added, start.lines, {
         visit: (file, look) => this.#visit(file, look),
         isWanted: (file) => this.#isWanted(file),
       });
+      for (const file of added) file.isPlaced = true;
     }
     for (const file of added) {
       if (isFirst) this.#visit(file, () => noteStart(file));
@@ -239,6 +261,11 @@ export class JournalSet {
         if (hasEntry(file.file, sequence)) sequence.mayReuse = false;
       });
     }
+  }
+
+  #place(file: SetFile): void {
+    file.index = startIndex(file, this.#options.start, file.isEarly);
+    file.isPlaced = true;
   }
 
   /** Has a look into a file whose turn has not come. */
@@ -268,8 +295,9 @@ export class JournalSet {
 
   /** The entry that came next of this file was dealt with. */
   #advance(file: SetFile): void {
-    if (!file.isOpen && !this.#reopen(file)) return;
     file.index++;
+    if (file.retry !== undefined) this.#noteReadOn(file);
+    if (!file.isOpen && !this.#reopen(file)) return;
     try {
       if (!file.settle()) this.#settle(file);
     } catch (error) {
@@ -300,6 +328,7 @@ export class JournalSet {
   }
 
   #leave(file: SetFile, stage: "idle" | "finished" | "failed"): void {
+    if (file.retry !== undefined && stage !== "failed") this.#noteReadOn(file);
     file.stage = stage;
     file.sequence.end(file);
     this.#merge.remove(file);
@@ -316,6 +345,7 @@ export class JournalSet {
   /** What is not read of the file is gone. */
   #lose(file: SetFile): void {
     const { unread } = file;
+    file.retry = undefined;
     if (unread > 0) this.#noteLoss(file.path, unread);
     file.index = file.header.entries;
     // More may have been written to it than was known.
@@ -405,8 +435,65 @@ export class JournalSet {
       this.#lose(file);
       return;
     }
+    if (error.code === "E_IO" && !file.isDeleted && this.#delay(file, error)) return;
     this.#report(file.path, error);
     this.#finish(file, "failed");
+  }
+
+  /** Sets a file aside to be tried again. @returns false when that was done often enough */
+  #delay(file: SetFile, error: AgentError): boolean {
+    if (file.retry === undefined) this.#options.onDelay(file.path, error);
+    file.retry ??= new Retry();
+    file.retry.fail();
+    if (file.retry.isUsedUp) {
+      // What comes of it after all is held against what was read meanwhile.
+      file.isEarly = false;
+      return false;
+    }
+    file.stage = "delayed";
+    file.sequence.end(file);
+    this.#merge.remove(file);
+    this.#table.close(file);
+    file.sequence.holdFrom(file.nextSeqnum);
+    return true;
+  }
+
+  #retryDelayed(): void {
+    for (const file of this.#table) {
+      if (file.stage !== "delayed") continue;
+      file.retry?.pass();
+      if (file.retry?.isDue === true) this.#retry(file);
+    }
+    this.#holdBack();
+  }
+
+  /** Goes on with a file that was set aside, or at its end. */
+  #retry(file: SetFile): void {
+    const { sequence } = file;
+    file.stage = "waiting";
+    this.#visit(file, () => {
+      if (file.isPlaced) return;
+      if (sequence.seqnum > 0 && hasEntry(file.file, sequence)) sequence.mayReuse = false;
+      this.#place(file);
+    });
+    if (file.stage === "waiting") sequence.wait(file);
+  }
+
+  #holdBack(): void {
+    const files = this.#table;
+    holdBack({ sequences: this.#sequences, files, unopened: files.unopened() });
+  }
+
+  /** It waits until what it is held back for was read. */
+  #wait(file: SetFile): void {
+    this.#merge.remove(file);
+    file.sequence.end(file);
+    file.sequence.wait(file);
+  }
+
+  #noteReadOn(file: SetFile): void {
+    file.retry = undefined;
+    this.#options.onDelay(file.path, undefined);
   }
 
   #report(path: string, error: AgentError): void {

@@ -1,5 +1,6 @@
 /** Remembers the entry that was returned last, cheaply: its cursor is made when it is asked for. */
 import { formatCursor } from "../cursor.ts";
+import { copyBoot } from "./order.ts";
 import type { Sequence } from "./sequence.ts";
 import type { SetFile } from "./set-file.ts";
 
@@ -19,12 +20,7 @@ export class LastEntry {
     this.#realtimeUsec = file.realtimeUsec;
     this.#xorHashHigh = file.xorHashHigh;
     this.#xorHashLow = file.xorHashLow;
-    const words = this.#bootWords;
-    const from = file.bootWords;
-    words[0] = from[0]!;
-    words[1] = from[1]!;
-    words[2] = from[2]!;
-    words[3] = from[3]!;
+    copyBoot(file.bootWords, this.#bootWords);
   }
 
   /** Undefined before the first entry. */

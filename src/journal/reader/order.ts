@@ -48,3 +48,10 @@ export function isSameEntry(a: Location, b: Location): boolean {
 export function isSameBoot(a: Int32Array, b: Int32Array): boolean {
   return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3];
 }
+
+export function copyBoot(from: Int32Array, to: Int32Array): void {
+  to[0] = from[0]!;
+  to[1] = from[1]!;
+  to[2] = from[2]!;
+  to[3] = from[3]!;
+}

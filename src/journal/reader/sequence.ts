@@ -4,7 +4,7 @@
  */
 import { formatId128 } from "../../bytes/id128.ts";
 import type { JournalHeader } from "../header.ts";
-import type { Location } from "./order.ts";
+import { copyBoot, type Location } from "./order.ts";
 import type { LastRead } from "./seek.ts";
 import type { SetFile } from "./set-file.ts";
 import type { SequenceTail } from "./start.ts";
@@ -18,10 +18,13 @@ export class Sequence implements LastRead {
   readonly bootWords = new Int32Array(4);
   /** Entries may be missing between the last one and the next file: the one in between is gone. */
   isInterrupted = false;
+  /** An earlier run has read some of it. */
+  isRestored = false;
   /** Numbers up to the last one may stand for other, newer entries. */
   mayReuse = true;
   /** Files whose turn has come are being looked for. */
   isBeginning = false;
+  #heldFrom = Number.POSITIVE_INFINITY;
   /** By the number of their first entry. */
   readonly #waiting: SetFile[] = [];
   readonly #ready = new Set<SetFile>();
@@ -35,23 +38,33 @@ export class Sequence implements LastRead {
   note(entry: Pick<Location, "seqnum" | "realtimeUsec" | "bootWords">): void {
     this.seqnum = entry.seqnum;
     this.realtimeUsec = entry.realtimeUsec;
-    const { bootWords } = this;
-    const from = entry.bootWords;
-    bootWords[0] = from[0]!;
-    bootWords[1] = from[1]!;
-    bootWords[2] = from[2]!;
-    bootWords[3] = from[3]!;
+    copyBoot(entry.bootWords, this.bootWords);
   }
 
   /** A file was read as far as it goes, though not all of its entries were looked at. */
   noteEnd(header: JournalHeader, unread: number): void {
     if (unread > 0 || header.tailEntrySeqnum <= this.seqnum) return;
+    if (header.tailEntrySeqnum >= this.#heldFrom) return;
     const boot = new Uint8Array(header.tailEntryBootId);
     this.note({
       seqnum: header.tailEntrySeqnum,
       realtimeUsec: header.tailEntryRealtime,
       bootWords: new Int32Array(boot.buffer),
     });
+  }
+
+  /** Entries from this number on wait for a file that cannot be read for now. */
+  get heldFrom(): number {
+    return this.#heldFrom;
+  }
+
+  holdFrom(seqnum: number): void {
+    this.#heldFrom = Math.min(this.#heldFrom, seqnum);
+  }
+
+  /** None waits. */
+  release(): void {
+    this.#heldFrom = Number.POSITIVE_INFINITY;
   }
 
   get tail(): SequenceTail {
@@ -79,10 +92,15 @@ export class Sequence implements LastRead {
     if (index >= 0) this.#waiting.splice(index, 1);
   }
 
+  /** Whether files have not had their turn. */
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   /** Takes the next file whose turn it is: all that are read end before it, or it begins among them. */
   takeDue(): SetFile | undefined {
     const first = this.#waiting[0];
-    if (first === undefined) return undefined;
+    if (first === undefined || first.nextSeqnum >= this.#heldFrom) return undefined;
     const { headEntrySeqnum } = first.header;
     let isDue = this.#ready.size === 0;
     for (const { header } of this.#ready) {

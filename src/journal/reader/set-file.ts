@@ -9,12 +9,16 @@ import { FileState } from "../format.ts";
 import type { JournalHeader } from "../header.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { JournalFile } from "./journal-file.ts";
-import type { Location } from "./order.ts";
+import { copyBoot, type Location } from "./order.ts";
+import type { Retry } from "./retry.ts";
 import type { FileSelector, Selection } from "./selection-types.ts";
 import type { Sequence } from "./sequence.ts";
 
-/** Where a file is: not begun, with an entry that comes next, waiting for more of them, at its end, or unusable. */
-export type FileStage = "waiting" | "ready" | "idle" | "finished" | "failed";
+/**
+ * Where a file is: not begun, or held back; with an entry that comes next; waiting for more of them; not readable for
+ * now; at its end; or unusable.
+ */
+export type FileStage = "waiting" | "ready" | "idle" | "delayed" | "finished" | "failed";
 
 /** The smallest an entry can be: header, one item. */
 const ENTRY_SIZE_MIN = 72;
@@ -44,6 +48,12 @@ export class SetFile implements Location {
   isDeleted = false;
   /** What it had is gone, and was counted. */
   isLost = false;
+  /** Where to begin in it was found out. */
+  isPlaced = false;
+  /** It was there at the beginning, and is begun as all that were. */
+  isEarly = false;
+  /** It could not be read, and was not read on since. */
+  retry: Retry | undefined;
   /** An entry is not there yet that the header tells of. */
   isStalled = false;
 
@@ -78,6 +88,11 @@ export class SetFile implements Location {
 
   get header(): JournalHeader {
     return this.#file === undefined ? this.#header : this.#file.header;
+  }
+
+  /** Entries that are still to be read have this number or a higher one. */
+  get nextSeqnum(): number {
+    return Math.max(this.seqnum, this.header.headEntrySeqnum);
   }
 
   get directory(): string {
@@ -206,12 +221,7 @@ export class SetFile implements Location {
     this.realtimeUsec = file.realtimeUsec;
     this.xorHashHigh = file.xorHashHigh;
     this.xorHashLow = file.xorHashLow;
-    const { bootWords } = this;
-    const from = file.bootWords;
-    bootWords[0] = from[0]!;
-    bootWords[1] = from[1]!;
-    bootWords[2] = from[2]!;
-    bootWords[3] = from[3]!;
+    copyBoot(file.bootWords, this.bootWords);
   }
 
   /**

@@ -29,13 +29,13 @@ export interface StartPoint {
 
 /**
  * Finds the entry to begin with in a file.
- * @param isFirst these are the files that were there at the beginning
+ * @param isFirst it was there at the beginning
  * @throws AgentError E_IO
  */
 export function startIndex(file: SetFile, start: StartPoint, isFirst: boolean): number {
   const { sequence } = file;
   const { entries, headEntrySeqnum, tailEntryRealtime } = file.header;
-  if (sequence.seqnum > 0) {
+  if (isFirst ? sequence.isRestored : sequence.seqnum > 0) {
     if (headEntrySeqnum > sequence.seqnum) return 0;
     return seekAfter(file.file, sequence, !isFirst || sequence.mayReuse);
   }

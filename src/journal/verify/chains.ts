@@ -4,8 +4,8 @@
  * which systemd does not check.
  */
 import { HEADER } from "../format.ts";
+import { bucketOf } from "../payload-hash.ts";
 import type { ObjectIndex, Uint32List } from "./object-index.ts";
-import { bucketOf } from "./payload.ts";
 import type { Buckets, Scan } from "./scan.ts";
 
 interface Hashed {

@@ -28,8 +28,8 @@ import {
   TAG_SIZE,
   TIMESTAMP_LIMIT,
 } from "../format.ts";
+import { hashPayload, payloadHash } from "../payload-hash.ts";
 import { NO_SLOT, WINDOW_SIZE } from "./file-window.ts";
-import { hashPayload, payloadHash } from "./payload.ts";
 import type { Buckets, Scan } from "./scan.ts";
 
 /** Longest field name that is told apart from others; systemd allows 64. */

@@ -183,26 +183,19 @@ class StoreThread {
  */
 class Inbox {
   readonly #take: (message: ToStore) => void;
+  /** A turn is planned while there are any. */
   #messages: ToStore[] = [];
-  #isPlanned = false;
 
   constructor(take: (message: ToStore) => void) {
     this.#take = take;
   }
 
   add(message: ToStore): void {
-    this.#messages.push(message);
-    this.#plan();
+    if (this.#messages.push(message) === 1) this.#plan();
   }
 
   #plan(): void {
-    if (this.#isPlanned || this.#messages.length === 0) return;
-    this.#isPlanned = true;
-    setImmediate(() => {
-      this.#isPlanned = false;
-      this.#takeSome();
-      this.#plan();
-    });
+    setImmediate(() => this.#takeSome());
   }
 
   #takeSome(): void {
@@ -214,6 +207,7 @@ class Inbox {
       if (performance.now() >= endMs) break;
     }
     this.#messages = messages.slice(taken);
+    if (this.#messages.length > 0) this.#plan();
   }
 }
 

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { AgentError, reasonOf } from "../../errors.ts";
 import { journalIoError, journalSyncError } from "../../journal/io-error.ts";
+import { syncDirectory as syncNames } from "../../platform/synced-file.ts";
 import { archivedFileName, uncleanFileName } from "./names.ts";
 
 /** Names of everything in it. @throws AgentError E_IO */
@@ -101,14 +102,10 @@ export function syncFile(path: string): AgentError | undefined {
 
 /** Makes new and changed names durable. @throws AgentError E_IO */
 export function syncDirectory(directory: string): void {
-  let fd: number | undefined;
   try {
-    fd = fs.openSync(directory, "r");
-    fs.fsyncSync(fd);
+    syncNames(directory);
   } catch (error) {
     throw directoryError("sync", directory, error);
-  } finally {
-    if (fd !== undefined) fs.closeSync(fd);
   }
 }
 

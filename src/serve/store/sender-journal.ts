@@ -18,7 +18,10 @@ import { hasNoHeader, isInPlace, readStoredFile, type StoredFile } from "./store
 /** Files of one sender open for writing; past that those of the least recently used series are closed. */
 const LANES_MAX = 256;
 
-/** Of a file that takes no more entries and is being synced and closed. */
+/**
+ * Of a file that takes no more entries and is being synced and closed. While that waits for the disk the file may be
+ * given up, closed at last, or taken back and even retired anew: then this is no longer what the writer has.
+ */
 interface Retirement {
   state: EndState;
   /** Undefined after it failed: whoever syncs next tries again. */
@@ -195,7 +198,8 @@ export class SenderJournal implements SeriesOwner {
     return this.#retiring.delete(writer);
   }
 
-  lost(code: "E_NO_SPACE" | "E_IO"): void {
+  lost(code: "E_NO_SPACE" | "E_IO", writer?: JournalWriter): void {
+    if (writer !== undefined) this.#retiring.delete(writer);
     this.losses++;
     this.lossCode = code;
   }
@@ -212,13 +216,21 @@ export class SenderJournal implements SeriesOwner {
 
   async #syncRetirement(writer: JournalWriter, retirement: Retirement): Promise<void> {
     await this.#syncWriter(writer);
-    // It may have been given up, taken back, or closed at last, meanwhile.
     if (this.#retiring.get(writer) !== retirement) return;
-    retirement.closing = this.#seriesWith(writer)
-      .complete(writer, retirement.state)
-      .finally(() => {
-        if (this.#retiring.get(writer) === retirement) this.#retiring.delete(writer);
-      });
+    retirement.closing = this.#complete(writer, retirement);
+  }
+
+  async #complete(writer: JournalWriter, retirement: Retirement): Promise<void> {
+    const series = this.#seriesWith(writer);
+    try {
+      await writer.complete(retirement.state);
+    } catch (error) {
+      if (this.#retiring.get(writer) === retirement) series.giveUp(writer, error);
+      return;
+    }
+    if (this.#retiring.get(writer) !== retirement) return;
+    this.#retiring.delete(writer);
+    series.completed(writer, retirement.state);
   }
 
   async #syncWriter(writer: JournalWriter): Promise<void> {
@@ -241,9 +253,7 @@ export class SenderJournal implements SeriesOwner {
   }
 
   #giveUp(writer: JournalWriter, error: AgentError): void {
-    if (writer.isClosed) return;
-    this.#retiring.delete(writer);
-    this.#seriesWith(writer).giveUp(writer, error);
+    if (!writer.isClosed) this.#seriesWith(writer).giveUp(writer, error);
   }
 
   /** Writers open for more entries. */

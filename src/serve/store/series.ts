@@ -50,8 +50,11 @@ export interface SeriesOwner {
   retire(writer: JournalWriter, state: EndState): void;
   /** Takes back a writer whose file was to be continued later; false when it is too late. */
   reclaim(writer: JournalWriter): boolean;
-  /** A writer was given up with entries that may not be on disk: whoever added them must be told. */
-  lost(code: "E_NO_SPACE" | "E_IO"): void;
+  /**
+   * Entries may not be on disk: whoever added them must be told.
+   * @param writer that was given up with them
+   */
+  lost(code: "E_NO_SPACE" | "E_IO", writer?: JournalWriter): void;
 }
 
 export class Series {
@@ -194,28 +197,18 @@ export class Series {
     }
   }
 
-  /** Closes a retiring writer; never rejects. */
-  async complete(writer: JournalWriter, state: EndState): Promise<void> {
-    try {
-      await writer.complete(state);
-      // It may have been taken back meanwhile, given up, or closed at last.
-      if (this.#retiring.includes(writer)) this.#completed(writer, state);
-    } catch (error) {
-      if (this.#retiring.includes(writer)) this.giveUp(writer, error);
-    }
-  }
-
-  /** The same at once, of any writer. */
+  /** Closes a writer at once; one that cannot be completed is given up. */
   completeNow(writer: JournalWriter, state: EndState): void {
     try {
       writer.close(state);
-      this.#completed(writer, state);
+      this.completed(writer, state);
     } catch (error) {
       this.giveUp(writer, error);
     }
   }
 
-  #completed(writer: JournalWriter, state: EndState): void {
+  /** A writer is closed, with all it got on disk. */
+  completed(writer: JournalWriter, state: EndState): void {
     this.#lanes = this.#lanes.filter((lane) => lane !== writer);
     this.addFile(closedFile(writer, FileState[state]));
     if (state === "archived") this.#environment.onArchived();
@@ -232,7 +225,7 @@ export class Series {
     this.#retiring = this.#retiring.filter((other) => other !== writer);
     lookups.forget(path);
     const isFull = error instanceof AgentError && error.code === "E_NO_SPACE";
-    this.#owner.lost(isFull ? "E_NO_SPACE" : "E_IO");
+    this.#owner.lost(isFull ? "E_NO_SPACE" : "E_IO", writer);
     onNotice(`Gave up writing to "${path}": ${reasonOf(error)}`);
     const isWhole = isInPlace(writer);
     try {

@@ -58,7 +58,7 @@ export class Connection {
   readonly #parser = new ResponseParser();
   /** In order; the first one is answered next. */
   #flights: OpenFlight[] = [];
-  /** The kernel takes no more for now. */
+  /** The kernel's buffer is full: the next piece goes when it has drained. */
   #isBlocked = false;
   /** A chunk is on its way to the kernel, and nothing may come behind it before it is there. */
   #isAlone = false;
@@ -96,8 +96,7 @@ export class Connection {
 
   send(flight: Flight): void {
     this.#flights.push({
-      request: flight.request,
-      settle: (outcome) => flight.settle(outcome),
+      ...flight,
       bytesSent: 0,
       slices: undefined,
       isSent: false,
@@ -175,14 +174,10 @@ export class Connection {
       this.#break({ kind: "ended" });
       return;
     }
-    const isSuccess = answer.status < 300;
-    if (!flight.isSent && isSuccess && !isLast) {
+    if (!flight.isSent && answer.status < 300) {
       // It counts only if the receiver stays until it could have read everything.
-      flight.earlyAnswer = answer;
-      return;
-    }
-    if (!flight.isSent && isSuccess) {
-      this.#break({ kind: "early", status: answer.status });
+      if (isLast) this.#break({ kind: "early", status: answer.status });
+      else flight.earlyAnswer = answer;
       return;
     }
     this.#hasAnswered = true;

@@ -1,4 +1,5 @@
 /** What went wrong between us and a receiver, in words: what is, what is at fault, what to do about it. */
+import { isIP } from "node:net";
 import { AgentError, errnoOf, reasonOf } from "../../errors.ts";
 import type { UploadFailure } from "../delivery-types.ts";
 import type { IdentityFiles } from "./client-identity.ts";
@@ -11,6 +12,8 @@ import { formatAuthority, type UploadUrl } from "./upload-url.ts";
 
 /** What messages are about. */
 export interface FailureContext {
+  /** For the messages: "upload to". */
+  verb: string;
   url: UploadUrl;
   proxy: ProxyUrl | undefined;
   files: IdentityFiles;
@@ -61,7 +64,7 @@ export function describeBreakage(
 }
 
 function makeError(context: FailureContext, { what, hint }: Words, cause?: unknown): AgentError {
-  return new AgentError("E_PEER", `Cannot upload to "${context.url.text}": ${what}`, {
+  return new AgentError("E_PEER", `Cannot ${context.verb} "${context.url.text}": ${what}`, {
     ...(hint === undefined ? {} : { hint }),
     ...(cause === undefined || typeof cause === "symbol" ? {} : { cause }),
   });
@@ -78,22 +81,20 @@ function dialWords(context: FailureContext, phase: Phase, cause: unknown): Words
   return alertWords(context, cause) ?? handshakeWords(context, cause);
 }
 
-function timeoutWords({ url, proxy, connectTimeoutMs }: FailureContext, phase: Phase): Words {
+function timeoutWords(context: FailureContext, phase: Phase): Words {
+  const { url, proxy, connectTimeoutMs } = context;
   const { host, port } = proxy ?? url;
   const time = `within ${connectTimeoutMs / 1000} s`;
   switch (phase) {
     case "resolve":
-      return {
-        what: `no name server has answered for "${host}" ${time}`,
-        hint: `See what the resolver says: getent hosts ${host}`,
-      };
+      return { what: `no name server has answered for "${host}" ${time}`, hint: lookupHint(host) };
     case "connect":
       return {
         what: `${formatAuthority(host, port)} has not answered ${time}`,
-        hint: "A firewall may drop the packets, or the host is down",
+        hint: SILENCE_HINT,
       };
     case "proxy":
-      return { what: `the proxy "${proxy?.text}" has not answered ${time}` };
+      return { what: `${proxyName(context)} has not answered ${time}` };
     default:
       return {
         what: `the TLS handshake was not done ${time}`,
@@ -102,15 +103,18 @@ function timeoutWords({ url, proxy, connectTimeoutMs }: FailureContext, phase: P
   }
 }
 
+const SILENCE_HINT = "A firewall may drop the packets, or the host is down";
+
+function lookupHint(host: string): string {
+  return `See what the resolver says: getent hosts ${host}`;
+}
+
+const UNKNOWN_NAME_CODES = ["ENOTFOUND", "ENODATA", "EAI_NONAME", "EAI_NODATA"];
+
 function lookupWords(host: string, cause: unknown): Words {
   const code = (errnoOf(cause) ?? "").replace(/^DNS_/, "");
-  const hint = `See what the resolver says: getent hosts ${host}`;
-  if (
-    code === "ENOTFOUND" ||
-    code === "ENODATA" ||
-    code === "EAI_NONAME" ||
-    code === "EAI_NODATA"
-  ) {
+  const hint = lookupHint(host);
+  if (UNKNOWN_NAME_CODES.includes(code)) {
     return { what: `the host name "${host}" is unknown`, hint };
   }
   if (code === "EAI_AGAIN" || code === "ETIMEOUT") {
@@ -132,11 +136,8 @@ function connectWords({ url, proxy }: FailureContext, error: ConnectError): Word
 
 const CONNECT_WORDS: Record<string, readonly [what: string, hint?: string]> = {
   ECONNREFUSED: ["refuses the connection", "Is the receiver running, and is this its port?"],
-  ENOANSWER: [
-    "does not answer, or refuses the connection",
-    "A firewall may drop the packets, or the host is down",
-  ],
-  ETIMEDOUT: ["does not answer", "A firewall may drop the packets, or the host is down"],
+  ENOANSWER: ["does not answer, or refuses the connection", SILENCE_HINT],
+  ETIMEDOUT: ["does not answer", SILENCE_HINT],
   ENETUNREACH: ["cannot be reached: there is no route to its network", "See: ip route"],
   EHOSTUNREACH: ["cannot be reached: there is no route to it", "See: ip route"],
   ENETDOWN: ["cannot be reached: the network is down", "See: ip link"],
@@ -202,7 +203,7 @@ const UNTRUSTED_CODES = [
 function wrongNameWords(whose: string, { host, names }: RefusedCertificate): Words {
   const has = names === "" ? "no name" : names.replaceAll("IP Address:", "IP:");
   const what = `${whose} is for another host: it has ${has}, "${host}" is needed`;
-  const isAddress = /^[\d.]+$|:/.test(host);
+  const isAddress = isIP(host) !== 0;
   const kind = isAddress ? "IP" : "DNS";
   // Such as Netdata's script makes when it is given no aliases.
   const isNameOnly = names.startsWith("CN:") && isAddress;

@@ -17,6 +17,8 @@ import type { UploadUrl } from "./upload-url.ts";
 export interface DialOptions {
   url: UploadUrl;
   proxy: ProxyUrl | undefined;
+  /** Where the host, or the proxy, is, whatever its name resolves to. */
+  addresses?: readonly string[];
   identity: ClientIdentity;
   /** False: neither chain nor host name. */
   checksServer: boolean;
@@ -63,7 +65,7 @@ export async function dial(options: DialOptions): Promise<Socket> {
   const { url, proxy, signal, onPhase } = options;
   const next = proxy ?? url;
   onPhase("resolve");
-  const addresses = await resolveHost(next.host, signal);
+  const addresses = options.addresses ?? (await resolveHost(next.host, signal));
   onPhase("connect");
   let socket = await connectFirst(addresses, next.port, signal);
   // Errors are seen by whoever waits; between two of them nobody may be listening.

@@ -18,7 +18,7 @@ export class ProgressWatch {
   #queuedBytes: number | undefined;
   #quietLooks = 0;
 
-  /** @param socket the TCP connection, below TLS and proxies. @param timeoutMs Infinity = never. */
+  /** @param socket what is written to, encrypted or not; its ports are those of the TCP connection. @param timeoutMs Infinity = never. */
   constructor(socket: Socket, timeoutMs: number, onStall: () => void) {
     this.#socket = socket;
     this.#timeoutMs = timeoutMs;

@@ -2,7 +2,7 @@
  * The client's half of HTTP/1.1 framing (RFC 9112): answers, one after the other on one connection,
  * resumable at any byte. Of their bodies, which are read for messages only, the beginning is kept.
  */
-import { parseChunkLine, parseField } from "../../http/framing.ts";
+import { CHUNK_LINE_SIZE_MAX, parseChunkLine, parseField } from "../../http/framing.ts";
 import type { UploadAnswer } from "../delivery-types.ts";
 
 export type ResponseEvent =
@@ -14,7 +14,6 @@ export type ResponseEvent =
   | { type: "malformed"; text: string };
 
 const HEAD_SIZE_MAX = 64 * 1024;
-const CHUNK_LINE_SIZE_MAX = 4096;
 /** Kept of a body. */
 const TEXT_SIZE_MAX = 4096;
 /** Of a body with the lines between its chunks. One that is longer is cut here: nobody waits for its end for ever. */
@@ -52,11 +51,6 @@ export class ResponseParser {
   #textSize = 0;
   #bodySize = 0;
   #interimCount = 0;
-
-  /** Nothing of an answer has arrived yet. */
-  get isBetweenAnswers(): boolean {
-    return this.#state === "status-line" && this.#partial === "";
-  }
 
   /** What these bytes complete, in order. */
   push(chunk: Uint8Array): ResponseEvent[] {

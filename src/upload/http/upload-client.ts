@@ -211,6 +211,7 @@ class HttpUploadClient implements UploadClient {
   #context(identity: ClientIdentity): FailureContext {
     const { url, proxy, networkTimeoutMs, nowMs } = this.#options;
     return {
+      verb: "upload to",
       url,
       proxy,
       files: this.#options,

@@ -14,12 +14,8 @@ import {
   toEntry,
   writeJournal,
 } from "../../support/journal-entries.ts";
-import {
-  NO_SELECTION,
-  NO_TRANSFORM,
-  SelectedEntries,
-  selectEntries,
-} from "../../support/selected-entries.ts";
+import { NO_SELECTION, NO_TRANSFORM } from "../../support/neutral-settings.ts";
+import { SelectedEntries, selectEntries } from "../../support/selected-entries.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 
 const dir = new TempDir();

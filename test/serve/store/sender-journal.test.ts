@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { FileState, HEADER } from "../../../src/journal/format.ts";
 import { parseFileName } from "../../../src/serve/store/names.ts";
 import { CapturedLog } from "../../support/captured-log.ts";
+import { HeldSyncs } from "../../support/held-syncs.ts";
 import { SEQNUM_ID } from "../../support/journal-entries.ts";
 import { hasSystemd, makeJournal, sampleExport } from "../../support/journal-tools.ts";
 import {
@@ -29,6 +30,7 @@ import {
   StoreRig,
 } from "../../support/store-rig.ts";
 import { TempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/until.ts";
 
 const IDS = ["a1", "b2", "c3"].map((pair) => pair.repeat(16));
 
@@ -348,3 +350,32 @@ test("SenderJournal keeps few files open for however many seqnum ids", async () 
   expect(foundKeys(dir.path)).toEqual(keysOf([...first, ...second]));
   expect(foundFiles(dir.path).length).toBe(300);
 }, 30_000); // A thousand syncs, and the disk may be busy.
+
+test("SenderJournal keeps what comes for a file that is closed, taken back, and closed again", async () => {
+  const rig = await StoreRig.open(dir.path);
+  const others = Array.from({ length: 256 }, (_, index) => {
+    return (index + 1).toString(16).padStart(4, "0").repeat(8);
+  });
+  const sink = rig.store.openSink("web1");
+  const addToAll = (seqnum: number): void => {
+    for (const id of [SEQNUM_ID, ...others]) {
+      for (const entry of range(seqnum, seqnum, id)) sink.add(rigEntry(entry));
+    }
+  };
+  using syncs = new HeldSyncs();
+  // Each round closes the first one's file, for there are too many. Held are the syncs of its entries, then of its state.
+  for (const seqnum of [1, 2, 3]) {
+    addToAll(seqnum);
+    await until(() => syncs.waiting.length > 0);
+    syncs.release();
+    await until(() => syncs.waiting.length > 0);
+  }
+  syncs[Symbol.dispose]();
+  await sink.commit();
+  sink.close();
+  await rig.close();
+  expect(foundKeys(dir.path)).toEqual(
+    keysOf([SEQNUM_ID, ...others].flatMap((id) => range(1, 3, id))),
+  );
+  expect(damage(dir.path)).toEqual([]);
+}, 30_000);

@@ -397,6 +397,7 @@ describe("a connection that is not made says why:", () => {
     const files = { keyFile: undefined, certificateFile: undefined, trust: "all" };
     const context = {
       url,
+      verb: "upload to",
       proxy: undefined,
       files,
       certificateEndMs: undefined,

@@ -18,7 +18,8 @@ import { openClient, plainRequest } from "../../support/client-rig.ts";
 import { openDebianTree } from "../../support/debian-tree.ts";
 import { exportText } from "../../support/encoded-bodies.ts";
 import { hasSystemd } from "../../support/journal-tools.ts";
-import { AGENT_SOURCES, freePort, ReceiverProcess } from "../../support/receiver-process.ts";
+import { freePort } from "../../support/ports.ts";
+import { AGENT_SOURCES, ReceiverProcess } from "../../support/receiver-process.ts";
 import { journalctlExport, parseExport } from "../../support/stored-journals.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { TestPki } from "../../support/tls.ts";
@@ -78,36 +79,32 @@ describe.skipIf(!hasSystemd())("systemd-journal-remote of this host", () => {
           ? []
           : [`--key=${pki.path("server.key")}`, `--cert=${pki.path("server.pem")}`];
       const listen = `--listen-${scheme}=127.0.0.1:${port}`;
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         HOST_REMOTE,
         listen,
         "--split-mode=none",
         `--output=${output}`,
         ...tls,
       ]);
-      try {
-        await receiver.listening(port);
-        using client = openClient(`${scheme}://localhost:${port}`, {
-          trust: pki.path("ca.pem"),
-          keyFile: pki.path("sender.key"),
-          certificateFile: pki.path("sender.pem"),
-        });
-        // Both on their way at once, in both forms.
-        const [first, second] = [body(2), body(3)];
-        const chunked = {
-          ...plainRequest(""),
-          isChunked: true,
-          pieces: [second.subarray(0, 70_001), second.subarray(70_001)],
-        };
-        const answers = [client.send(plainRequest(first)), client.send(chunked)];
-        for (const answer of answers) expect((await accepted(answer)).text).toBe("OK.\n");
-        await receiver.stop();
-        expect(messages(journalctlExport(`--file=${output}`))).toEqual(
-          messages(Buffer.concat([first, second])),
-        );
-      } finally {
-        if (receiver.isRunning) await receiver.stop("SIGKILL");
-      }
+      await receiver.listening(port);
+      using client = openClient(`${scheme}://localhost:${port}`, {
+        trust: pki.path("ca.pem"),
+        keyFile: pki.path("sender.key"),
+        certificateFile: pki.path("sender.pem"),
+      });
+      // Both on their way at once, in both forms.
+      const [first, second] = [body(2), body(3)];
+      const chunked = {
+        ...plainRequest(""),
+        isChunked: true,
+        pieces: [second.subarray(0, 70_001), second.subarray(70_001)],
+      };
+      const answers = [client.send(plainRequest(first)), client.send(chunked)];
+      for (const answer of answers) expect((await accepted(answer)).text).toBe("OK.\n");
+      await receiver.stop();
+      expect(messages(journalctlExport(`--file=${output}`))).toEqual(
+        messages(Buffer.concat([first, second])),
+      );
     },
     START_LIMIT_MS,
   );
@@ -217,7 +214,7 @@ describe("agent serve", () => {
       const port = await freePort();
       const output = `${work.path}/agent`;
       mkdirSync(output);
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         ...AGENT_SOURCES,
         "serve",
         `--listen-https=127.0.0.1:${port}`,
@@ -226,34 +223,30 @@ describe("agent serve", () => {
         `--cert=${pki.path("server.pem")}`,
         `--trust=${pki.path("ca.pem")}`,
       ]);
-      try {
-        await receiver.listening(port);
-        using client = openClient(`https://localhost:${port}`, {
-          trust: pki.path("ca.pem"),
-          keyFile: pki.path("sender.key"),
-          certificateFile: pki.path("sender.pem"),
-        });
-        const sent = [body(9)];
-        const answers = [client.send(plainRequest(body(9)))];
-        for (const [index, encoding] of UPLOAD_ENCODINGS.entries()) {
-          const setting = { encoding, level: undefined };
-          answers.push(client.send(encodedRequest(encoding, encodeProbe(setting))));
-          for (const [offset, encode] of [
-            [1, encodeFrames],
-            [2, encodeWhole],
-          ] as const) {
-            const raw = body(2 * index + offset);
-            sent.push(raw);
-            answers.push(client.send(encodedRequest(encoding, encode(raw, setting))));
-          }
+      await receiver.listening(port);
+      using client = openClient(`https://localhost:${port}`, {
+        trust: pki.path("ca.pem"),
+        keyFile: pki.path("sender.key"),
+        certificateFile: pki.path("sender.pem"),
+      });
+      const sent = [body(9)];
+      const answers = [client.send(plainRequest(body(9)))];
+      for (const [index, encoding] of UPLOAD_ENCODINGS.entries()) {
+        const setting = { encoding, level: undefined };
+        answers.push(client.send(encodedRequest(encoding, encodeProbe(setting))));
+        for (const [offset, encode] of [
+          [1, encodeFrames],
+          [2, encodeWhole],
+        ] as const) {
+          const raw = body(2 * index + offset);
+          sent.push(raw);
+          answers.push(client.send(encodedRequest(encoding, encode(raw, setting))));
         }
-        for (const answer of answers) await accepted(answer);
-        await receiver.stop();
-        const stored = parseExport(journalctlExport(`--directory=${output}`));
-        expect(stored.length).toBe(messages(Buffer.concat(sent)).length);
-      } finally {
-        if (receiver.isRunning) await receiver.stop("SIGKILL");
       }
+      for (const answer of answers) await accepted(answer);
+      await receiver.stop();
+      const stored = parseExport(journalctlExport(`--directory=${output}`));
+      expect(stored.length).toBe(messages(Buffer.concat(sent)).length);
     },
     START_LIMIT_MS,
   );
@@ -262,7 +255,7 @@ describe("agent serve", () => {
     "refuses a sender without certificate with a status that arrives",
     async () => {
       const port = await freePort();
-      const receiver = new ReceiverProcess([
+      await using receiver = new ReceiverProcess([
         ...AGENT_SOURCES,
         "serve",
         `--listen-https=127.0.0.1:${port}`,
@@ -272,14 +265,10 @@ describe("agent serve", () => {
         `--cert=${pki.path("server.pem")}`,
         `--trust=${pki.path("ca.pem")}`,
       ]);
-      try {
-        await receiver.listening(port);
-        using client = openClient(`https://localhost:${port}`, { trust: pki.path("ca.pem") });
-        const answer = await client.send(plainRequest(new Uint8Array(8_000_000)));
-        expect(answer).toMatchObject({ kind: "answer", status: 401 });
-      } finally {
-        await receiver.stop("SIGKILL");
-      }
+      await receiver.listening(port);
+      using client = openClient(`https://localhost:${port}`, { trust: pki.path("ca.pem") });
+      const answer = await client.send(plainRequest(new Uint8Array(8_000_000)));
+      expect(answer).toMatchObject({ kind: "answer", status: 401 });
     },
     START_LIMIT_MS,
   );

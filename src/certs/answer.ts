@@ -1,0 +1,227 @@
+/**
+ * The signer: answers one question of the receiver, for a host that has a token or a certificate. What the question says of
+ * the host is believed only where the directory and the signature of the request bear it out; names, role and time of a
+ * certificate come from the token or the former certificate, never from the request.
+ */
+import { join } from "node:path";
+import { AgentError, errnoOf } from "../errors.ts";
+import {
+  DIRECTORY_PATIENCE_MS,
+  QUESTION_SIZE_MAX,
+  SIGNER_OPERATIONS,
+  type SignerAnswer,
+  type SignerQuestion,
+} from "../platform/signer-protocol.ts";
+import { Authority, type AuthorityOptions, readRequired } from "./authority.ts";
+import { readCertificate } from "./certificate.ts";
+import { certificateFile } from "./directory.ts";
+import { parseIndex } from "./index-file.ts";
+import { type Draft, type HostFiles, readHost, signOne } from "./issue.ts";
+import { isSameKey } from "./keys.ts";
+import { alternativeNames, parseHostName } from "./names.ts";
+import { draftOf } from "./renew.ts";
+import { parseSecret } from "./token.ts";
+import { findToken, hashKey, readTokens, type StoredToken, tokensFile } from "./token-store.ts";
+import { readListsText, readTrustedText } from "./trust-files.ts";
+import { type CertificateRequest, readRequest } from "./x509.ts";
+
+export interface AnswerOptions extends Omit<AuthorityOptions, "patienceMs"> {
+  /** What was done, for the log. */
+  inform(message: string): void;
+}
+
+/** Of one name, valid at a time: whoever has a key could fill the index by renewing without end. */
+export const CERTIFICATES_PER_NAME_MAX = 20;
+/** Of what the receiver says, letters in the log. */
+const ADDRESS_SHOWN_MAX = 100;
+
+/** @param line of JSON. Never throws for what is wrong with the question or the directory: that is the answer. */
+export async function answerQuestion(line: string, options: AnswerOptions): Promise<SignerAnswer> {
+  const question = parseQuestion(line);
+  if (question === undefined) return answer(400, "malformed", "The question is malformed");
+  try {
+    if (question.op === "authority") {
+      const path = (file: string): string => join(options.directory, file);
+      return { status: 200, text: readTrustedText({ path }) };
+    }
+    using authority = await Authority.open({ ...options, patienceMs: DIRECTORY_PATIENCE_MS });
+    const given =
+      question.op === "enroll"
+        ? await enroll(authority, question)
+        : await renew(authority, question);
+    report(question, given, options);
+    return given;
+  } catch (error) {
+    return troubleAnswer(error, options);
+  }
+}
+
+/** Undefined for anything that is none. */
+function parseQuestion(line: string): SignerQuestion | undefined {
+  if (line.length > QUESTION_SIZE_MAX) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { op, secret, request, name, address } = value as Record<string, unknown>;
+  const known = SIGNER_OPERATIONS.find((each) => each === op);
+  const isText = (text: unknown): boolean => text === undefined || typeof text === "string";
+  const isWhole = known !== undefined && [secret, request, name].every(isText);
+  return isWhole && typeof address === "string" ? (value as SignerQuestion) : undefined;
+}
+
+async function enroll(
+  authority: Authority,
+  { secret = "", request = "" }: SignerQuestion,
+): Promise<SignerAnswer> {
+  const tokens = readTokens(authority);
+  const bytes = parseSecret(secret);
+  const token = bytes === undefined ? undefined : findToken(tokens, bytes);
+  if (token === undefined) return answer(403, "unknown", "This token is not valid here");
+  if (token.expiresMs <= authority.nowMs) {
+    const end = new Date(token.expiresMs).toISOString();
+    return answer(403, "expired", `This token expired at ${end}`);
+  }
+  const read = await readHostRequest(request);
+  if ("status" in read) return read;
+  if (read.commonName !== token.name) {
+    const asked = JSON.stringify(read.commonName);
+    return answer(403, "wrong-name", `This token is for "${token.name}", not for ${asked}`);
+  }
+  const host = readHost(authority, token.name);
+  const key = hashKey(read.publicKey);
+  if (token.key !== undefined) return answerAgain(authority, token, key, host);
+  const problem = takenBy(host, token, read);
+  if (problem !== undefined) return problem;
+  const used = tokens.map((each) => (each === token ? { ...token, key } : each));
+  await signOne(authority, draftFor(token, read, host), [tokensFile(used, authority.nowMs)]);
+  return certificateAnswer(authority, token.name);
+}
+
+/** A token that was used is good for one thing: the same certificate again, for whoever has the key. */
+function answerAgain(
+  authority: Authority,
+  token: StoredToken,
+  key: string,
+  { certificate, status }: HostFiles,
+): SignerAnswer {
+  const isSame = certificate !== undefined && hashKey(certificate.x509.publicKey) === key;
+  if (key === token.key && isSame && status === "valid") {
+    return certificateAnswer(authority, token.name);
+  }
+  return answer(403, "used", "This token was used already, need a new one");
+}
+
+/** Why the name is not to be had. */
+function takenBy(
+  { status, certificate }: HostFiles,
+  token: StoredToken,
+  { publicKey }: CertificateRequest,
+): SignerAnswer | undefined {
+  if (status === "revoked" && certificate?.x509.publicKey.equals(publicKey)) {
+    return answer(403, "revoked", "The key of this request is revoked, need a new one");
+  }
+  if (status !== "valid" || token.replaces) return undefined;
+  return answer(403, "taken", `"${token.name}" has got a certificate since the token was made`);
+}
+
+function draftFor(token: StoredToken, { publicKey }: CertificateRequest, host: HostFiles): Draft {
+  const { name, role, days } = token;
+  const dropsKey = host.key !== undefined && !isSameKey(host.key, publicKey);
+  const names = alternativeNames(name, token.names);
+  return { name, names, role, days, publicKey, newKey: undefined, dropsKey };
+}
+
+async function renew(
+  authority: Authority,
+  { request = "", name }: SignerQuestion,
+): Promise<SignerAnswer> {
+  const read = await readHostRequest(request);
+  if ("status" in read) return read;
+  const { commonName, publicKey } = read;
+  if (name !== undefined && name !== commonName) {
+    const text = `The request is for ${JSON.stringify(commonName)}, the certificate for ${JSON.stringify(name)}`;
+    return answer(403, "wrong-name", text);
+  }
+  const { certificate, status } = readHost(authority, commonName);
+  if (certificate === undefined || status !== "valid") {
+    const problem = status === "absent" || status === "valid" ? "unknown" : status;
+    return answer(403, problem, `"${commonName}" has no valid certificate of this authority`);
+  }
+  if (!certificate.x509.publicKey.equals(publicKey)) {
+    const text = `The request is not made with the key of the certificate of "${commonName}"`;
+    return answer(403, "wrong-key", text);
+  }
+  if (countValid(authority, commonName) >= CERTIFICATES_PER_NAME_MAX) {
+    const text = `"${commonName}" has ${CERTIFICATES_PER_NAME_MAX} valid certificates already`;
+    return answer(429, "too-many", text);
+  }
+  await signOne(authority, await draftOf(certificate, { days: undefined, newKeys: false }));
+  return certificateAnswer(authority, commonName);
+}
+
+function countValid(authority: Authority, name: string): number {
+  const stages = ["current", "old"] as const;
+  const entries = stages.flatMap((stage) =>
+    parseIndex(authority.readIndex(stage).toString("latin1"), stage),
+  );
+  return entries.filter((each) => {
+    return each.name === name && each.status === "V" && each.expiresMs > authority.nowMs;
+  }).length;
+}
+
+/** What is wrong with it is for the host to know. */
+async function readHostRequest(text: string): Promise<CertificateRequest | SignerAnswer> {
+  try {
+    const request = await readRequest(text, "of the host");
+    parseHostName(request.commonName);
+    return request;
+  } catch (error) {
+    if (error instanceof AgentError) return answer(400, "request", error.message);
+    throw error;
+  }
+}
+
+/** The host's certificate, the authorities, their lists. */
+function certificateAnswer(authority: Authority, name: string): SignerAnswer {
+  const leaf = readRequired(authority.path(certificateFile(name)), "the certificate");
+  return { status: 200, text: leaf + readTrustedText(authority) + readListsText(authority) };
+}
+
+function answer(status: number, reason: string, text: string): SignerAnswer {
+  return { status, reason, text };
+}
+
+/** Who has got which certificate, or why not. */
+function report(
+  { op, address }: SignerQuestion,
+  { status, text }: SignerAnswer,
+  { inform }: AnswerOptions,
+): void {
+  const who = JSON.stringify(address.slice(0, ADDRESS_SHOWN_MAX));
+  const what = op === "enroll" ? "Enrolment" : "Renewal";
+  if (status !== 200) {
+    inform(`${what} refused to ${who}: ${text}`);
+    return;
+  }
+  const { name, serial } = readCertificate(text, "of the host").facts;
+  inform(`${what}: ${who} has certificate ${serial} of "${name}"`);
+}
+
+/** What the directory's state is, is for the log and not for strangers. */
+function troubleAnswer(error: unknown, { report: warn }: AnswerOptions): SignerAnswer {
+  if (!(error instanceof AgentError)) throw error;
+  warn(error.hint === undefined ? error.message : `${error.message} (${error.hint})`);
+  if (error.code === "E_BUSY") return answer(503, "busy", "The authority is busy, try again");
+  if (errnoOf(error.cause) === "ERR_MISSING_PASSPHRASE") {
+    warn(
+      "Enrolment needs an authority's key without a passphrase, or --passphrase-file= in a drop-in of journal-agent-enroll@.service",
+    );
+    const text = "The authority's key has a passphrase: somebody has to sign there, by hand";
+    return answer(503, "passphrase", text);
+  }
+  return answer(503, "trouble", "The authority cannot answer now, its log says why");
+}

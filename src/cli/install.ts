@@ -1,0 +1,177 @@
+/** `agent install`: sets this machine up, and says what it did, whether it works and how to go on. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { AgentError, ExitStatus } from "../errors.ts";
+import type { CheckResult } from "../install/check.ts";
+import type { Installed, InstallIo } from "../install/install.ts";
+import type { InstallRequest } from "../install/install-request.ts";
+import { log } from "../log.ts";
+import { formatDay } from "./certs-verb.ts";
+import { command, print } from "./command.ts";
+import {
+  FORCE_OPTION,
+  INSTALL_OPTIONS,
+  JSON_OPTION,
+  optionValue,
+  RENEW_OPTION,
+  readInstallRequest,
+  readRoot,
+  SHA256_OPTION,
+  STATUS_OPTION,
+  UPGRADE_OPTION,
+} from "./install-options.ts";
+import { type CommandLine, hasOption } from "./options.ts";
+import { askPassphrase } from "./passphrase.ts";
+
+export const installCommand = command({
+  program: "agent install",
+  description:
+    "Set this machine up to receive journals, or to send its own: program, units, user, directories, configuration, certificates. Then start it and try whether it works. A second run changes what is different, and nothing else.",
+  options: INSTALL_OPTIONS,
+  notes: [
+    "Options that are not given stay as at the last run. What others configured is kept; agent uninstall takes back what was done.",
+    "On the server: agent install --role=server --init-ca --name=logs --san=DNS:logs.example.net,IP:192.0.2.10; then agent certs issue web1, and agent certs bundle web1 --server=https://logs.example.net:19532 --output=web1.bundle. On the client: agent install --role=client --bundle=web1.bundle.",
+    "Or, on the server: agent install --role=server --enroll, agent certs token web1; on the client: agent install --role=client --server=https://logs.example.net:19532 --token=TOKEN.",
+    "Exit status: 0 when it is installed and works; 69 when it is installed, but a check failed; else nothing was changed.",
+  ],
+  run: runInstall,
+});
+
+async function runInstall(line: CommandLine): Promise<ExitStatus | 0> {
+  const [instead, second] = [STATUS_OPTION, RENEW_OPTION, UPGRADE_OPTION]
+    .map(({ name }) => name)
+    .filter((name) => hasOption(line, name));
+  if (second !== undefined) {
+    throw new AgentError("E_USAGE", `Cannot use "--${second}": "--${instead}" is given, too`);
+  }
+  if (instead === STATUS_OPTION.name) return await showStatus(line);
+  if (instead === RENEW_OPTION.name) return await renew(line);
+  if (instead === UPGRADE_OPTION.name) return await upgradeProgram(line);
+  const request = readInstallRequest(line, () => readFileSync(0, "utf8"));
+  const { install } = await import("../install/install.ts");
+  return report(request, await install(request, installIo()));
+}
+
+function installIo(): InstallIo {
+  return {
+    binary: process.execPath,
+    nowMs: Date.now(),
+    environment: process.env,
+    authority: {
+      passphrase: () => askPassphrase("Passphrase of the authority's key"),
+      report: (message) => log.warn(message),
+    },
+  };
+}
+
+async function showStatus(line: CommandLine): Promise<0> {
+  const [{ formatStatus, gatherStatus }, { openHost }, { readManifest }] = await Promise.all([
+    import("../install/status.ts"),
+    import("../install/install.ts"),
+    import("../install/manifest.ts"),
+  ]);
+  const root = readRoot(line);
+  const status = await gatherStatus({
+    ...openHost(root),
+    manifest: readManifest(root),
+    nowMs: Date.now(),
+  });
+  return print(
+    hasOption(line, JSON_OPTION.name)
+      ? `${JSON.stringify(status, null, 2)}\n`
+      : formatStatus(status),
+  );
+}
+
+async function renew(line: CommandLine): Promise<0> {
+  const { renewInstalled } = await import("../install/renew.ts");
+  const isForced = hasOption(line, FORCE_OPTION.name);
+  for (const { role, what, name, notAfterMs } of await renewInstalled({
+    isForced,
+    io: installIo(),
+  })) {
+    const text = `Certificate "${name}" of the ${role}: ${what}, valid until ${formatDay(notAfterMs)}`;
+    if (what !== "due, but nobody renews it") log.info(text);
+    else {
+      log.warn(text);
+      log.info(
+        "Where the authority is: agent install --role=server --enroll; or bring a new bundle: agent install --role=client --bundle=FILE",
+      );
+    }
+  }
+  return 0;
+}
+
+async function upgradeProgram(line: CommandLine): Promise<0> {
+  const { upgradeInstalled } = await import("../install/upgrade-installed.ts");
+  const source = optionValue(line, UPGRADE_OPTION.name) ?? "";
+  const sha256 = optionValue(line, SHA256_OPTION.name);
+  const outcome = await upgradeInstalled({
+    source,
+    sha256,
+    environment: process.env,
+    say: (text) => log.info(text),
+  });
+  if (!outcome.isChanged) return print("Nothing to do: this program is installed already\n");
+  const from = outcome.fromVersion ?? "unknown";
+  printChecks(outcome.checks);
+  return print(
+    `Upgraded from ${from} to ${outcome.toVersion ?? "unknown"}; the former one is kept as ${outcome.previous ?? ""}\n`,
+  );
+}
+
+function report(request: InstallRequest, installed: Installed): ExitStatus | 0 {
+  const { lines, isChanged, warnings, checks } = installed;
+  for (const warning of warnings) log.warn(warning);
+  if (!isChanged) print("Nothing to do: everything is as asked for\n");
+  else print(`${lines.join("\n")}\n`);
+  if (request.isDryRun) {
+    if (isChanged) log.info("Nothing was changed: this is what would be done");
+    return 0;
+  }
+  printChecks(checks);
+  const failures = checks.filter(({ problem }) => problem !== undefined);
+  for (const { problem, hint } of failures) {
+    log.error(problem);
+    if (hint !== undefined) log.info(hint);
+  }
+  if (failures.length > 0) return ExitStatus.unavailable;
+  print(`\n${nextSteps(request, installed).join("\n")}\n`);
+  return 0;
+}
+
+function printChecks(checks: readonly CheckResult[]): void {
+  for (const { what, problem } of checks)
+    print(`${problem === undefined ? "ok    " : "FAILED"}  ${what}\n`);
+}
+
+/** What an operator wants to know next. */
+function nextSteps({ role }: InstallRequest, { options, name }: Installed): string[] {
+  const { port, enroll, isLocalAuthority, daemon, servers } = options;
+  if (role === "client") {
+    const where = servers.length === 0 ? "as configured" : servers.join(", ");
+    return [
+      `Journals of this machine${name === undefined ? "" : `, as "${name}",`} go to: ${where}`,
+      "Status: systemctl status systemd-journal-upload; agent install --status",
+      "Undo: agent uninstall",
+    ];
+  }
+  const url = `https://${options.names.find(({ type }) => type === "dns")?.value ?? options.names[0]?.value ?? name ?? hostname()}:${port}`;
+  const add = !isLocalAuthority
+    ? ["A client needs a certificate of the authority that is trusted here"]
+    : enroll && daemon === "agent"
+      ? [
+          `Add a client, here:   agent certs token web1 --server=${url}`,
+          "and there:            the command that it prints",
+        ]
+      : [
+          `Add a client, here:   agent certs issue web1 && agent certs bundle web1 --server=${url} --output=web1.bundle`,
+          "and there:            agent install --role=client --bundle=web1.bundle",
+        ];
+  return [
+    `Received journals: /var/log/journal/remote; journalctl --directory=/var/log/journal/remote`,
+    "Status: systemctl status systemd-journal-remote; agent install --status",
+    ...add,
+    "Undo: agent uninstall",
+  ];
+}

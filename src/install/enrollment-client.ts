@@ -1,0 +1,165 @@
+/**
+ * How a host gets its certificate from its receiver, and a new one while the present one is valid. The key is made here
+ * and stays here. `src/serve/enrollment/` is the other side.
+ */
+import type { KeyObject } from "node:crypto";
+import { readCertificates } from "../certs/certificate.ts";
+import { formatPrivateKey, generateKey, isSameKey, readPrivateKey } from "../certs/keys.ts";
+import { alternativeNames } from "../certs/names.ts";
+import { readPem } from "../certs/pem.ts";
+import { authorityFingerprint, formatSecret, type Token } from "../certs/token.ts";
+import { AgentError } from "../errors.ts";
+import type { IdentityFiles } from "../upload/http/client-identity.ts";
+import type { ProxyEnvironment } from "../upload/http/proxy.ts";
+import { type HttpsAnswer, requestOnce } from "./https-request.ts";
+
+/** What a host has after it, as PEM. */
+export interface HostCertificate {
+  certificate: string;
+  authority: string;
+  /** "" = none. */
+  lists: string;
+}
+
+export interface EnrollOptions {
+  server: string;
+  token: Token;
+  environment: ProxyEnvironment;
+}
+
+export interface RenewOptions {
+  server: string;
+  /** The present ones: files, and what is in them. */
+  files: IdentityFiles & { keyFile: string; certificateFile: string; trust: string };
+  key: string;
+  certificate: string;
+  authority: string;
+  environment: ProxyEnvironment;
+}
+
+const ANSWER = "the answer of the receiver";
+const ENROLL = "enrol at";
+const RENEW = "renew the certificate at";
+const NO_FILES: IdentityFiles = { keyFile: undefined, certificateFile: undefined, trust: "all" };
+
+/**
+ * The receiver is believed only what the token says: first whose certificate the authority's is, then, on a connection that
+ * this authority vouches for, the rest.
+ * @throws AgentError E_PEER, E_CERT
+ */
+export async function enroll(options: EnrollOptions): Promise<HostCertificate & { key: string }> {
+  const { server, token, environment } = options;
+  const authority = await fetchAuthority(options);
+  const key = await generateKey("p256");
+  const answer = await requestOnce({
+    server,
+    verb: ENROLL,
+    method: "POST",
+    path: "/enroll",
+    headers: { Authorization: `Bearer ${formatSecret(token.secret)}` },
+    body: await requestFor(token.name, key),
+    identity: { ca: authority },
+    environment,
+    files: { ...NO_FILES, trust: "the authority that the token names" },
+    checksServer: true,
+  });
+  requireSuccess(answer, ENROLL, server);
+  const host = readAnswer(answer.body, token.name, key);
+  return { ...host, key: await formatPrivateKey(key, undefined) };
+}
+
+/**
+ * With the same key: that it is ours is what the authority goes by.
+ * @returns "off" when nobody enrols there
+ * @throws AgentError E_PEER, E_CERT
+ */
+export async function renewAtReceiver(options: RenewOptions): Promise<HostCertificate | "off"> {
+  const { server, files, environment } = options;
+  const key = readPrivateKey(options.key, files.keyFile);
+  const [present] = readCertificates(options.certificate, files.certificateFile);
+  if (present === undefined)
+    throw new AgentError("E_CERT", `Cannot renew "${files.certificateFile}": no certificate in it`);
+  const answer = await requestOnce({
+    server,
+    verb: RENEW,
+    method: "POST",
+    path: "/renew",
+    body: await requestFor(present.facts.name, key),
+    identity: { key: options.key, cert: options.certificate, ca: options.authority },
+    environment,
+    files,
+    checksServer: true,
+  });
+  if (answer.status === 404) return "off";
+  requireSuccess(answer, RENEW, server);
+  return readAnswer(answer.body, present.facts.name, key);
+}
+
+/** PEM of the authority that the token names, whoever the other side is. */
+async function fetchAuthority({ server, token, environment }: EnrollOptions): Promise<string> {
+  const answer = await requestOnce({
+    server,
+    verb: ENROLL,
+    method: "GET",
+    path: "/enroll/authority",
+    identity: {},
+    environment,
+    files: NO_FILES,
+    checksServer: false,
+  });
+  requireSuccess(answer, ENROLL, server);
+  const named = readPem(answer.body).find(
+    ({ label, der }) =>
+      label === "CERTIFICATE" && authorityFingerprint(der).equals(token.fingerprint),
+  );
+  if (named !== undefined) return named.text;
+  const hint =
+    "The token is of another authority, or somebody stands between this host and the receiver";
+  throw new AgentError(
+    "E_PEER",
+    `Cannot enrol at "${server}": its authority is not the one that the token names`,
+    { hint },
+  );
+}
+
+async function requestFor(name: string, key: KeyObject): Promise<string> {
+  // Loaded when it is needed: it is large.
+  const { createRequest } = await import("../certs/x509.ts");
+  return await createRequest({ commonName: name, names: alternativeNames(name, []), key });
+}
+
+function requireSuccess({ status, body }: HttpsAnswer, verb: string, server: string): void {
+  if (status === 200) return;
+  if (status === 404) {
+    const hint = "On the server: agent install --role=server --enroll";
+    throw new AgentError("E_PEER", `Cannot ${verb} "${server}": it does not enrol hosts`, { hint });
+  }
+  const [line = ""] = body.trim().split("\n");
+  // It is somebody else's text, for a terminal.
+  const text = line.replace(/[^\x20-\x7e]/g, "?").slice(0, 300);
+  throw new AgentError("E_PEER", `Cannot ${verb} "${server}": it answers ${status}: ${text}`);
+}
+
+/** What was signed has to be what was asked for. */
+function readAnswer(text: string, name: string, key: KeyObject): HostCertificate {
+  const certificates = readCertificates(text, ANSWER);
+  const leaf = certificates.find(({ facts }) => !facts.isAuthority);
+  const authorities = certificates.filter(({ facts }) => facts.isAuthority);
+  const fail = (problem: string): AgentError =>
+    new AgentError("E_CERT", `Cannot use ${ANSWER}: ${problem}`);
+  if (leaf === undefined || authorities.length === 0) {
+    throw fail("need the certificates of this host and of its authority");
+  }
+  if (!isSameKey(key, leaf.x509.publicKey)) throw fail("the certificate is for another key");
+  if (leaf.facts.name !== name)
+    throw fail(`the certificate is for "${leaf.facts.name}", need one for "${name}"`);
+  if (!authorities.some(({ x509 }) => leaf.x509.verify(x509.publicKey))) {
+    throw fail("none of the authorities in it signed the certificate");
+  }
+  const lists = readPem(text).filter(({ label }) => label === "X509 CRL");
+  return {
+    certificate: leaf.pem,
+    authority: authorities.map(({ pem }) => pem).join(""),
+    lists: lists.map((block) => block.text).join(""),
+  };
+}

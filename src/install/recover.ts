@@ -1,0 +1,93 @@
+/** A run that failed or was killed is taken back: units, files, accounts, by-products are as before it. */
+import { reasonOf } from "../errors.ts";
+import { lockPath, type ProcessLock } from "../platform/process-lock.ts";
+import { expectedAfter, takeBackAccounts } from "./account-files.ts";
+import { takeBackByproduct } from "./byproducts.ts";
+import { putAllBack } from "./disk-write.ts";
+import type { InstallHost } from "./host.ts";
+import {
+  backupPaths,
+  installedRoles,
+  type Manifest,
+  type RunRecord,
+  readManifest,
+  removeStateDirectory,
+  removeStrays,
+  writeManifest,
+} from "./manifest.ts";
+import { instancesOf, isUnitFile } from "./steps.ts";
+
+/** Held around `recoverRun()`, `applyPlan()` and `restore()`. @throws AgentError E_CONFIG while another process holds it */
+export function lockInstallation(root: string): ProcessLock {
+  const hint = "Wait until the other agent install or uninstall is done";
+  return lockPath(root === "" ? "/" : root, { purpose: "install", hint });
+}
+
+/**
+ * What an interrupted run left. It can be repeated: when this is interrupted, too, the next one goes on.
+ * @returns what could not be taken back, in words; undefined when there was nothing to do
+ * @throws Error of the file system: the manifest still has the run
+ */
+export async function recoverRun(host: InstallHost): Promise<string[] | undefined> {
+  const manifest = readManifest(host.root);
+  if (manifest.run !== null) return await takeBackRun(host, manifest, manifest.run);
+  if (isEmptyManifest(manifest)) removeStateDirectory(host.root, manifest);
+  else removeStrays(host.root, manifest);
+  return undefined;
+}
+
+/** @returns problems of units and service manager: the files are back nevertheless */
+async function takeBackRun(
+  { root, manager }: InstallHost,
+  manifest: Manifest,
+  run: RunRecord,
+): Promise<string[]> {
+  const backupOf = backupPaths(root);
+  const problems: string[] = [];
+  const units = run.hasUnitsTouched && manager !== undefined ? run.units : [];
+  for (const { name } of units.filter(({ wasActive }) => !wasActive).reverse()) {
+    await attempt(problems, () => manager?.stop(instancesOf(name)));
+  }
+  putAllBack(root, run.items, backupOf);
+  for (const [path, before] of Object.entries(run.byproducts)) {
+    takeBackByproduct(root, path, before, { isPurge: false, backupOf });
+  }
+  if (run.accounts !== null) {
+    const { names, files } = run.accounts;
+    takeBackAccounts(root, { names, files: expectedAfter(root, files) }, backupOf);
+  }
+  if (manager !== undefined && Object.keys(run.items).some(isUnitFile)) {
+    await attempt(problems, () => manager.daemonReload());
+  }
+  for (const { name, isChanged } of units.filter(({ wasActive }) => wasActive)) {
+    await attempt(problems, () => (isChanged ? manager?.restart(name) : manager?.start(name)));
+  }
+  const after: Manifest = { ...manifest, run: null };
+  if (isEmptyManifest(after)) {
+    removeStateDirectory(root, after);
+  } else {
+    writeManifest(root, after);
+    removeStrays(root, after);
+  }
+  return problems;
+}
+
+/** Nothing is installed, nothing is left that could be purged. */
+export function isEmptyManifest(manifest: Manifest): boolean {
+  return (
+    installedRoles(manifest).length === 0 &&
+    Object.keys(manifest.items).length === 0 &&
+    Object.keys(manifest.byproducts).length === 0 &&
+    manifest.accounts === null &&
+    manifest.run === null
+  );
+}
+
+/** One unit that does not do as it is told keeps nothing else from being put right. */
+async function attempt(problems: string[], action: () => Promise<void> | undefined): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    problems.push(reasonOf(error));
+  }
+}

@@ -1,0 +1,357 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { answerQuestion, CERTIFICATES_PER_NAME_MAX } from "../../src/certs/answer.ts";
+import { auditAuthority } from "../../src/certs/audit.ts";
+import { parseIndex } from "../../src/certs/index-file.ts";
+import { generateKey } from "../../src/certs/keys.ts";
+import { cancelToken, makeToken, type TokenRequest } from "../../src/certs/make-token.ts";
+import { parseAlternativeName } from "../../src/certs/names.ts";
+import { readPem } from "../../src/certs/pem.ts";
+import { authorityFingerprint, formatSecret, parseToken } from "../../src/certs/token.ts";
+import { readTokens } from "../../src/certs/token-store.ts";
+import { createRequest } from "../../src/certs/x509.ts";
+import type { SignerAnswer, SignerQuestion } from "../../src/platform/signer-protocol.ts";
+import { CertsAuthority, DAY_MS } from "../support/certs.ts";
+import { requestFor } from "../support/fake-signer.ts";
+
+const HOUR_MS = 3_600_000;
+
+let ca: CertsAuthority;
+let key: KeyObject;
+let request: string;
+let told: string[];
+beforeEach(async () => {
+  ca = await CertsAuthority.create();
+  key = await generateKey("p256");
+  request = await createRequest({ commonName: "web1", names: [parseAlternativeName("evil")], key });
+  told = [];
+});
+afterEach(() => ca[Symbol.dispose]());
+
+/** @returns the secret */
+async function token(name: string, more: Partial<TokenRequest> = {}): Promise<string> {
+  using authority = await ca.open();
+  const wanted = { name, names: [], role: "client", days: 90, validMs: HOUR_MS, force: false };
+  const { text } = makeToken(authority, { ...wanted, ...more } as TokenRequest);
+  return formatSecret(parseToken(text).secret);
+}
+
+async function ask(question: object | string, nowMs = Date.now()): Promise<SignerAnswer> {
+  const line = typeof question === "string" ? question : JSON.stringify(question);
+  return await answerQuestion(line, { ...ca.options(nowMs), inform: (text) => told.push(text) });
+}
+
+function enroll(secret: string, more: Partial<SignerQuestion> = {}, nowMs?: number) {
+  return ask({ op: "enroll", secret, request, address: "192.0.2.7", ...more }, nowMs);
+}
+
+function renew(more: Partial<SignerQuestion> = {}, nowMs?: number) {
+  return ask({ op: "renew", request, name: "web1", address: "192.0.2.7", ...more }, nowMs);
+}
+
+function leafOf({ status, text }: SignerAnswer): X509Certificate {
+  if (status !== 200) throw new Error(`${status}: ${text}`);
+  return new X509Certificate(text);
+}
+
+function expectGood(): void {
+  const options = { directory: ca.directory, nowMs: Date.now(), passphrase: undefined };
+  expect(auditAuthority(options).faults).toEqual([]);
+}
+
+const indexLines = (): string[] => ca.text("index").trim().split("\n").filter(Boolean);
+
+describe("authority", () => {
+  test("is what the token's fingerprint is of", async () => {
+    using authority = await ca.open();
+    const made = makeToken(authority, {
+      ...{ name: "web1", names: [], role: "client", days: 90, validMs: HOUR_MS, force: false },
+    });
+    // While another command is at work: nothing is changed, so there is nothing to wait for.
+    const answer = await ask({ op: "authority", address: "192.0.2.7" });
+    expect(answer).toEqual({ status: 200, text: ca.text("ca.pem") });
+    const [block] = readPem(answer.text);
+    expect(authorityFingerprint(block?.der ?? Buffer.of())).toEqual(
+      parseToken(made.text).fingerprint,
+    );
+  });
+});
+
+describe("enroll", () => {
+  test("gives a certificate of the token's name, names and role for the request's key", async () => {
+    const names = ["web1.example.net", "192.0.2.9"].map(parseAlternativeName);
+    const answer = await enroll(await token("web1", { names, role: "both", days: 30 }));
+    const leaf = leafOf(answer);
+    expect(leaf.subject).toBe("CN=web1");
+    expect(leaf.subjectAltName).toBe("DNS:web1, DNS:web1.example.net, IP Address:192.0.2.9");
+    expect(leaf.keyUsage).toEqual(["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"]);
+    expect(leaf.checkPrivateKey(key)).toBe(true);
+    expect((Date.parse(leaf.validTo) - Date.parse(leaf.validFrom)) / DAY_MS).toBe(30);
+    expect(readPem(answer.text).map(({ label }) => label)).toEqual([
+      "CERTIFICATE",
+      "CERTIFICATE",
+      "X509 CRL",
+    ]);
+    expect(answer.text).toBe(ca.text("web1.pem") + ca.text("ca.pem") + ca.text("crl.pem"));
+    expect(told).toEqual([`Enrolment: "192.0.2.7" has certificate ${leaf.serialNumber} of "web1"`]);
+    expectGood();
+  });
+
+  test("is single-use: another key is refused, the same one gets the same certificate", async () => {
+    const secret = await token("web1");
+    const first = await enroll(secret);
+    const index = ca.text("index");
+    expect(await enroll(secret)).toEqual(first);
+    expect(await enroll(secret, { request: await requestFor("web1") })).toMatchObject({
+      status: 403,
+      reason: "used",
+    });
+    expect(ca.text("index")).toBe(index);
+    expect(leafOf(first).checkPrivateKey(key)).toBe(true);
+  });
+
+  test("a used token gives nothing once its certificate is replaced, or it has expired", async () => {
+    const secret = await token("web1");
+    await enroll(secret);
+    const later = Date.now() + 2 * HOUR_MS;
+    expect(await enroll(secret, {}, later)).toMatchObject({ status: 403, reason: "expired" });
+    await ca.issue("web1", { role: "client", replace: "new key" });
+    expect(await enroll(secret)).toMatchObject({ status: 403, reason: "used" });
+  });
+
+  test("expired: the host is told for a day", async () => {
+    const secret = await token("web1");
+    const refused = await enroll(secret, {}, Date.now() + HOUR_MS);
+    expect(refused).toMatchObject({ status: 403, reason: "expired" });
+    expect(refused.text).toContain("This token expired at 20");
+    expect(indexLines()).toEqual([]);
+  });
+
+  test("tampered, guessed and empty secrets are unknown, and say nothing of names", async () => {
+    const secret = await token("web1");
+    const bytes = Buffer.from(secret, "base64url");
+    bytes[0] = (bytes[0] ?? 0) ^ 0x80;
+    for (const wrong of [bytes.toString("base64url"), "", "x", `${secret}AA`, "a".repeat(43)]) {
+      expect(await enroll(wrong)).toEqual({
+        status: 403,
+        reason: "unknown",
+        text: "This token is not valid here",
+      });
+    }
+    expect(indexLines()).toEqual([]);
+    expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
+  });
+
+  test("of another name is refused, and the token is still good for its own", async () => {
+    const secret = await token("web1");
+    for (const name of ["web2", "WEB1", "web1.example.net"]) {
+      const refused = await enroll(secret, { request: await requestFor(name) });
+      expect(refused).toMatchObject({ status: 403, reason: "wrong-name" });
+      expect(refused.text).toBe(`This token is for "web1", not for "${name}"`);
+    }
+    expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
+  });
+
+  test("weak, unsigned and broken requests are refused, and use nothing up", async () => {
+    const secret = await token("web1");
+    const weak = generateKeyPairSync("rsa", { modulusLength: 1024 }).privateKey;
+    const [block] = readPem(request);
+    const der = Buffer.from(block?.der ?? "");
+    der[der.length - 1] = (der.at(-1) ?? 0) ^ 1;
+    const unsigned = `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString("base64")}\n-----END CERTIFICATE REQUEST-----\n`;
+    const bad = [
+      await createRequest({ commonName: "web1", names: [], key: weak }),
+      unsigned,
+      "",
+      "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+      "x".repeat(60_000),
+      ca.text("ca.pem"),
+      await requestFor("../../etc/passwd"),
+      await requestFor("ca"),
+    ];
+    for (const each of bad) {
+      expect(await enroll(secret, { request: each })).toMatchObject({
+        status: 400,
+        reason: "request",
+      });
+    }
+    expect(indexLines()).toEqual([]);
+    expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
+  });
+
+  test("a name that has got a certificate since is taken; with force it is replaced", async () => {
+    const secret = await token("web1");
+    await ca.issue("web1");
+    expect(await enroll(secret)).toMatchObject({ status: 403, reason: "taken" });
+    const before = ca.text("web1.pem");
+    const leaf = leafOf(await enroll(await token("web1", { force: true })));
+    expect(leaf.checkPrivateKey(key)).toBe(true);
+    expect(ca.text("web1.pem")).not.toBe(before);
+    // The former key here is of no use, and would not be that of the certificate.
+    expect(() => ca.text("web1.key")).toThrow("ENOENT");
+    expectGood();
+  });
+
+  test("revoked: tokens of the name are void, and the key stays out", async () => {
+    const first = await token("web1");
+    await enroll(first);
+    await ca.revoke("web1");
+    expect(await enroll(first)).toMatchObject({ status: 403, reason: "unknown" });
+    const second = await token("web1");
+    expect(await enroll(second)).toMatchObject({ status: 403, reason: "revoked" });
+    await ca.revoke("web1");
+    expect(await enroll(second)).toMatchObject({ status: 403, reason: "unknown" });
+    const third = await token("web1");
+    const fresh = await requestFor("web1");
+    expect(leafOf(await enroll(third, { request: fresh })).subject).toBe("CN=web1");
+    expectGood();
+  });
+
+  test("a cancelled token, and one that another one followed, are unknown", async () => {
+    const [first, second] = [await token("web1"), await token("web1")];
+    expect(await enroll(first)).toMatchObject({ reason: "unknown" });
+    using authority = await ca.open();
+    cancelToken(authority, "web1");
+    expect(() => cancelToken(authority, "web1")).toThrow("there is none");
+    authority[Symbol.dispose]();
+    expect(await enroll(second)).toMatchObject({ reason: "unknown" });
+  });
+
+  test("several at once: one token gives one certificate", async () => {
+    const secret = await token("web1");
+    const requests = await Promise.all(Array.from({ length: 8 }, () => requestFor("web1")));
+    const answers = await Promise.all(requests.map((each) => enroll(secret, { request: each })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array(7).fill(403)].sort());
+    expect(indexLines()).toHaveLength(1);
+    expectGood();
+  });
+
+  test("secrets are neither in the file nor in what is told", async () => {
+    const secret = await token("web1");
+    await enroll("a".repeat(43));
+    await enroll(secret);
+    const everything = `${ca.text("tokens")}${told.join("")}${ca.reports.join("")}`;
+    expect(everything).not.toContain(secret);
+    expect(everything).not.toContain(Buffer.from(secret, "base64url").toString("hex"));
+    expect(everything).not.toContain("a".repeat(43));
+  });
+});
+
+describe("renew", () => {
+  test("gives one with the same names, role, length and key; the former one stays valid", async () => {
+    const names = [parseAlternativeName("web1.example.net")];
+    const first = leafOf(await enroll(await token("web1", { names })));
+    const other = await createRequest({
+      commonName: "web1",
+      names: [parseAlternativeName("logs.example.net")],
+      key,
+    });
+    const answer = await renew({ request: other }, Date.now() + 60 * DAY_MS);
+    const leaf = leafOf(answer);
+    expect(leaf.serialNumber).not.toBe(first.serialNumber);
+    expect(leaf.subjectAltName).toBe("DNS:web1, DNS:web1.example.net");
+    expect(leaf.keyUsage).toEqual(first.keyUsage);
+    expect(leaf.checkPrivateKey(key)).toBe(true);
+    expect((Date.parse(leaf.validTo) - Date.parse(leaf.validFrom)) / DAY_MS).toBe(90);
+    expect(answer.text).toBe(ca.text("web1.pem") + ca.text("ca.pem") + ca.text("crl.pem"));
+    const entries = parseIndex(ca.text("index"), "index");
+    expect(entries.map(({ status }) => status)).toEqual(["V", "V"]);
+    expect(readTokens(ca)).toHaveLength(1);
+    expectGood();
+  });
+
+  test("of one that was issued here, with its key", async () => {
+    await ca.issue("web1", { role: "client" });
+    ca.writeRequest("web1", "DNS:web1");
+    expect(leafOf(await renew({ request: ca.text("web1.csr") })).subject).toBe("CN=web1");
+    expectGood();
+  });
+
+  test.each([
+    [
+      "another key",
+      { reason: "wrong-key" },
+      async () => renew({ request: await requestFor("web1") }),
+    ],
+    ["another name than the connection's", { reason: "wrong-name" }, () => renew({ name: "web2" })],
+    [
+      "a name without a certificate",
+      { reason: "unknown" },
+      async () => renew({ name: "web2", request: await requestFor("web2") }),
+    ],
+    ["after its end", { reason: "expired" }, () => renew({}, Date.now() + 91 * DAY_MS)],
+    ["a broken request", { status: 400, reason: "request" }, () => renew({ request: "x" })],
+  ] as const)("%s is refused", async (_what, wanted, attempt) => {
+    await enroll(await token("web1"));
+    const index = ca.text("index");
+    expect(await attempt()).toMatchObject({ status: 403, ...wanted });
+    expect(ca.text("index")).toBe(index);
+  });
+
+  test("a revoked certificate is not renewed", async () => {
+    await enroll(await token("web1"));
+    await ca.revoke("web1");
+    expect(await renew()).toMatchObject({ status: 403, reason: "revoked" });
+  });
+
+  test("a certificate that is not in the index is not renewed", async () => {
+    await enroll(await token("web1"));
+    writeFileSync(ca.path("index"), "");
+    expect(await renew()).toMatchObject({ status: 403, reason: "unknown" });
+  });
+
+  test("no more than the maximum are valid at a time", async () => {
+    await enroll(await token("web1"));
+    for (let count = 1; count < CERTIFICATES_PER_NAME_MAX; count++) leafOf(await renew());
+    expect(await renew()).toMatchObject({ status: 429, reason: "too-many" });
+    expect(indexLines()).toHaveLength(CERTIFICATES_PER_NAME_MAX);
+    // Of another name there is nothing yet.
+    const other = await enroll(await token("web2"), { request: await requestFor("web2") });
+    expect(leafOf(other).subject).toBe("CN=web2");
+  });
+});
+
+describe("trouble", () => {
+  test.each([
+    "",
+    "x",
+    "null",
+    "[]",
+    "{}",
+    '{"op":"sign","address":"a"}',
+    '{"op":"enroll","address":7}',
+    '{"op":"enroll","secret":{},"address":"a"}',
+    '{"op":"renew","request":["x"],"address":"a"}',
+    `{"op":"enroll","secret":"${"a".repeat(200_000)}","address":"a"}`,
+  ])("a malformed question %#", async (line) => {
+    expect(await ask(line)).toMatchObject({ status: 400, reason: "malformed" });
+  });
+
+  test("an encrypted key: 503, the log says what to do, the token is not used", async () => {
+    using locked = await CertsAuthority.create({ passphrase: "correct horse" });
+    locked.passphrase = undefined;
+    ca[Symbol.dispose]();
+    ca = locked;
+    const secret = await token("web1");
+    expect(await enroll(secret)).toMatchObject({ status: 503, reason: "passphrase" });
+    expect(ca.reports.join("\n")).toContain(
+      "Enrolment needs an authority's key without a passphrase",
+    );
+    ca.passphrase = "correct horse";
+    expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
+  });
+
+  test("no authority there, or broken files: 503, what they are is for the log", async () => {
+    const secret = await token("web1");
+    writeFileSync(ca.path("tokens"), `${readFileSync(ca.path("tokens"))}{}\n`);
+    const answer = await enroll(secret);
+    expect(answer).toEqual({
+      status: 503,
+      reason: "trouble",
+      text: "The authority cannot answer now, its log says why",
+    });
+    expect(ca.reports.join("\n")).toContain(`Cannot read tokens "${join(ca.directory, "tokens")}"`);
+  });
+});
