@@ -25,26 +25,22 @@ main() {
   for argument in "$@"; do
     shift
     case $option in
-      --offline)
-        offline=$argument
-        option=
-        continue
-        ;;
+      --offline) argument=--offline=$argument ;;
       --prefix) prefix=$argument ;;
     esac
     option=$argument
     case $argument in
       --offline) continue ;;
+      --offline=) break ;;
       --offline=*)
         offline=${argument#*=}
-        [ -n "$offline" ] || option=--offline
         continue
         ;;
       --prefix=*) prefix=${argument#*=} ;;
     esac
     set -- "$@" "$argument"
   done
-  [ "$option" != --offline ] || fail "--offline= is empty, need a directory"
+  case $option in --offline | --offline=) fail "--offline= is empty, need a directory" ;; esac
 
   command -v sha256sum >/dev/null || fail "there is no sha256sum, and nothing runs unchecked"
   find_platform
@@ -60,6 +56,7 @@ main() {
   if [ -x "$agent" ] && has_hash "$agent"; then
     say "\"$agent\" is this version already"
   else
+    say "Taking \"$release/$program\""
     get "$program"
     agent=$work/$program
     has_hash "$agent" || fail "\"$release/$program\" is not what its SHA256SUMS says, nothing of it was run" \

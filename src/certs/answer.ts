@@ -32,6 +32,8 @@ export interface AnswerOptions extends Omit<AuthorityOptions, "patienceMs"> {
 
 /** Of one name, valid at a time: whoever has a key could fill the index by renewing without end. */
 export const CERTIFICATES_PER_NAME_MAX = 20;
+/** Letters of an answer that is no certificate. */
+const TEXT_LENGTH_MAX = 300;
 /** Of what the receiver says, letters in the log. */
 const ADDRESS_SHOWN_MAX = 100;
 
@@ -191,8 +193,9 @@ function certificateAnswer(authority: Authority, name: string): SignerAnswer {
   return { status: 200, text: leaf + readTrustedText(authority) + readListsText(authority) };
 }
 
+/** On one line, and short: part of it may be what the host says. */
 function answer(status: number, reason: string, text: string): SignerAnswer {
-  return { status, reason, text };
+  return { status, reason, text: text.replace(/[^\x20-\x7e]+/g, "?").slice(0, TEXT_LENGTH_MAX) };
 }
 
 /** Who has got which certificate, or why not. */

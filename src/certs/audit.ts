@@ -18,6 +18,7 @@ import { findEntry, type IndexEntry, parseIndex } from "./index-file.ts";
 import { isEncrypted, isSameKey, readPrivateKey } from "./keys.ts";
 import { readLists } from "./revocation-list.ts";
 import { parseSerial } from "./serial.ts";
+import { readTokens } from "./token-store.ts";
 import { isChangePending } from "./transaction.ts";
 
 export interface AuditOptions {
@@ -71,6 +72,7 @@ export function auditAuthority(options: AuditOptions): AuditReport {
     const serial = parseSerial(readOptionalText(path), path);
     if (index.has(serial)) faults.push(`"${path}": number ${serial} is used already`);
   });
+  attempt(() => void readTokens({ path: (file) => join(directory, file) }));
   const hosts = hostNames(directory);
   for (const name of hosts) {
     attempt(() => checkHost(directory, name, { authorities, index }, faults));

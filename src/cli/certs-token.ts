@@ -1,6 +1,8 @@
 /** `agent certs token`: a one-time token, by which a new host gets its certificate over the network. */
-import { Authority } from "../certs/authority.ts";
+import { Authority, readOptionalText } from "../certs/authority.ts";
 import { parseServerUrl } from "../certs/bundle.ts";
+import { AUTHORITY_FILES } from "../certs/directory.ts";
+import { isEncrypted } from "../certs/keys.ts";
 import { cancelToken, makeToken, tokenState } from "../certs/make-token.ts";
 import { formatAlternativeName, parseHostName } from "../certs/names.ts";
 import { LEAF_DAYS_MAX, ROLES } from "../certs/profiles.ts";
@@ -75,6 +77,11 @@ async function make(call: CertsCall): Promise<0> {
   const server = call.read("server", parseServerUrl);
   using authority = await Authority.open(call.authority);
   const { text, expiresMs } = makeToken(authority, request);
+  if (isEncrypted(readOptionalText(authority.path(AUTHORITY_FILES.current.key)))) {
+    log.warn(
+      "The authority's key has a passphrase: the host is refused unless the signer gets it, by --passphrase-file= in a drop-in of journal-agent-enroll@.service",
+    );
+  }
   // With several roles a host is told of each by itself.
   const role = request.role === "both" ? "client" : request.role;
   const url = server ?? "https://SERVER:19532";

@@ -47,8 +47,9 @@ export interface Changes {
   edited: EditedFile[];
   /** Edited files that need no change: left alone. */
   kept: string[];
-  /** Items of the manifest that the role shares from now on, or needs no longer; the disk does not change. */
-  adopted: string[];
+  /** Items of the manifest that are as planned, though the role is new to them or somebody else made them so. */
+  adopted: { path: string; found: Found }[];
+  /** Items of the manifest that the role shares no longer; the disk does not change. */
   released: string[];
   /** Units of the role that the plan no longer has. */
   droppedUnits: UnitRecord[];
@@ -154,7 +155,10 @@ function compareItem(
   const found = look(root, path);
   const written = plannedState(item);
   const kind = changeKind(item, found, written, root);
-  if (record !== undefined && !record.roles.includes(role)) result.adopted.push(path);
+  if (record !== undefined && kind === undefined) {
+    const isKnown = record.roles.includes(role) && isSameContent(found, record.written);
+    if (!isKnown) result.adopted.push({ path, found });
+  }
   if (kind === undefined) return;
   const change: Change = { kind, path, item, found, written };
   if (kind === "update" && isEdited(found, record)) {

@@ -150,6 +150,11 @@ function replaceWhole(real: string, make: (temporary: string) => void): void {
   syncDirectory(dirname(real));
 }
 
+/** What a process that was killed at this path has left. */
+export function removeTemporary(root: string, path: string): void {
+  fs.rmSync(temporaryOf(resolveIn(root, path)), { force: true });
+}
+
 function temporaryOf(real: string): string {
   return `${real}.agent-new`;
 }

@@ -87,8 +87,7 @@ async function open(
       },
     });
   } catch (cause) {
-    // Some of what is waited for tells of an end of its own.
-    throw describeDialFailure(context, phase, signal.aborted ? signal.reason : cause);
+    throw describeDialFailure(context, phase, cause);
   }
 }
 
@@ -114,37 +113,33 @@ async function greet(
   socket.write(`${head.join("\r\n")}\r\n\r\n`);
   const answer = await readAnswer(socket, signal);
   if (typeof answer !== "string") throw describeBreakage(context, answer, false).error;
-  const [, status, text = ""] = /^HTTP\/1\.[01] (\d{3})[^]*?\r\n\r\n([^]*)$/.exec(answer) ?? [];
-  const message = `Cannot ${context.verb} "${context.url.text}":`;
+  const [, status] = /^HTTP\/1\.[01] (\d{3})/.exec(answer) ?? [];
+  const fail = (what: string, hint: string): AgentError =>
+    new AgentError("E_PEER", `Cannot ${context.verb} "${context.url.text}": ${what}`, { hint });
   if (status === undefined) {
-    throw new AgentError("E_PEER", `${message} what answers there does not speak HTTP`, {
-      hint: "Is this the receiver's port?",
-    });
+    throw fail("what answers there does not speak HTTP", "Is this the receiver's port?");
   }
-  // A receiver may want a password besides, which is the service's to know.
-  if (status.startsWith("2") || status === WANTS_CREDENTIALS) return;
-  const said = text.trim().split("\n", 1)[0] ?? "";
-  throw new AgentError(
-    "E_PEER",
-    `${message} it answers ${status}${said === "" ? "" : ` (${said})`}`,
-    {
-      hint: "Its log says more; is this the receiver's URL, and our certificate one that it trusts?",
-    },
+  // One that wants a password besides says so: the password is the service's to know.
+  const wantsPassword = status === "401" && /^www-authenticate:/im.test(answer);
+  if (status.startsWith("2") || wantsPassword) return;
+  const said = answer.slice(headEnd(answer)).trim().split("\n", 1)[0] ?? "";
+  throw fail(
+    `it answers ${status}${said === "" ? "" : ` ("${said}")`}`,
+    "Is this the receiver's URL, and our certificate one that it trusts? Its log says more",
   );
 }
 
-const WANTS_CREDENTIALS = "401";
 /** Of an answer. */
 const ANSWER_SIZE_MAX = 16 * 1024;
 
-/** Up to its end, which the receiver was asked for. */
+/** Up to its end, or the end of the connection, which the receiver was asked for. */
 function readAnswer(socket: Socket, signal: AbortSignal): Promise<string | Breakage> {
   const { promise, resolve } = Promise.withResolvers<string | Breakage>();
   let text = "";
   const end = (): void => resolve(text === "" ? { kind: "ended" } : text);
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString("latin1");
-    if (text.length > ANSWER_SIZE_MAX) end();
+    if (isWhole(text) || text.length > ANSWER_SIZE_MAX) end();
   });
   socket.once("error", (cause) => resolve(text === "" ? { kind: "error", cause } : text));
   socket.once("end", end);
@@ -153,4 +148,15 @@ function readAnswer(socket: Socket, signal: AbortSignal): Promise<string | Break
     once: true,
   });
   return promise;
+}
+
+function isWhole(answer: string): boolean {
+  const [, length] = /^content-length: *(\d+)/im.exec(answer.slice(0, headEnd(answer))) ?? [];
+  return length !== undefined && answer.length >= headEnd(answer) + Number(length);
+}
+
+/** 0 = it is not there yet. */
+function headEnd(answer: string): number {
+  const end = answer.indexOf("\r\n\r\n");
+  return end < 0 ? 0 : end + 4;
 }

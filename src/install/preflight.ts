@@ -21,9 +21,10 @@ export interface PreflightOptions {
   /** Of the plan. */
   unitNames: readonly string[];
   run?: RunCommand;
-  /** For tests: where the kernel tells about SELinux, and who we are. */
+  /** For tests: where the kernel tells about SELinux, who we are, and what is installed. */
   selinuxDirectory?: string;
   uid?: number;
+  findProgram?: (name: string) => string | null;
 }
 
 export interface Preflight {
@@ -56,10 +57,11 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     ...systemdProblems(facts),
     ...maskProblems(facts, options.unitNames),
     ...placeProblems(options),
+    ...labelProblems(isSelinuxEnforcing, options.findProgram ?? Bun.which),
     ...(await binaryProblems(options.binary, facts.root, run)),
-    ...(port === undefined ? [] : await portProblems(port, run)),
+    ...(port === undefined || facts.root !== "" ? [] : await portProblems(port, run)),
   ];
-  const warnings = isSelinuxEnforcing ? selinuxWarnings(port) : [];
+  const warnings = isSelinuxEnforcing ? portWarnings(port) : [];
   return { problems, warnings, isSelinuxEnforcing };
 }
 
@@ -252,18 +254,22 @@ function describeOwner({ pid, program, unit }: PortOwner): string {
   return `process ${pid} ("${program}"${unit === undefined ? "" : `, ${unit}`})`;
 }
 
-function selinuxWarnings(port: number | undefined): string[] {
-  const missing =
-    Bun.which("restorecon") === null
-      ? [
-          'SELinux is enforcing and "restorecon" is not installed: what is written keeps the labels of its directories',
-        ]
-      : [];
-  if (port === undefined || port === STANDARD_PORT) return missing;
-  return [
-    ...missing,
-    `SELinux is enforcing and may forbid port ${port}; allow it with: semanage port -a -t journal_remote_port_t -p tcp ${port}`,
-  ];
+/** Without it files keep the labels of where they were made, and the service manager may not run or read them. */
+function labelProblems(
+  isSelinuxEnforcing: boolean,
+  findProgram: (name: string) => string | null,
+): AgentError[] {
+  if (!isSelinuxEnforcing || findProgram("restorecon") !== null) return [];
+  const message =
+    'Cannot install: SELinux is enforcing and "restorecon" is not there, need it for the labels of files';
+  const hint = "It comes with the package policycoreutils";
+  return [new AgentError("E_CONFIG", message, { hint })];
+}
+
+function portWarnings(port: number | undefined): string[] {
+  if (port === undefined || port === STANDARD_PORT) return [];
+  const command = `semanage port -a -t journal_remote_port_t -p tcp ${port}`;
+  return [`SELinux is enforcing and may forbid port ${port}; allow it with: ${command}`];
 }
 
 function readFlag(path: string): string | undefined {

@@ -8,7 +8,7 @@ import type { PlaceSettings } from "../upload/settings.ts";
 import { openSource } from "../upload/source.ts";
 import type { SavedState } from "../upload/state.ts";
 
-export const PROBE_IDENTIFIER = "agent-install";
+const PROBE_IDENTIFIER = "agent-install";
 
 /** Clocks may be set back a little meanwhile. */
 const SLACK_USEC = 60_000_000;

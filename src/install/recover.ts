@@ -3,7 +3,9 @@ import { reasonOf } from "../errors.ts";
 import { lockPath, type ProcessLock } from "../platform/process-lock.ts";
 import { expectedAfter, takeBackAccounts } from "./account-files.ts";
 import { takeBackByproduct } from "./byproducts.ts";
-import { putAllBack } from "./disk-write.ts";
+import { isDirectory } from "./disk-state.ts";
+import { putAllBack, removeTemporary } from "./disk-write.ts";
+import { installFailure } from "./failure.ts";
 import type { InstallHost } from "./host.ts";
 import {
   backupPaths,
@@ -13,6 +15,7 @@ import {
   readManifest,
   removeStateDirectory,
   removeStrays,
+  STATE_DIRECTORY,
   writeManifest,
 } from "./manifest.ts";
 import { instancesOf, isUnitFile } from "./steps.ts";
@@ -26,14 +29,34 @@ export function lockInstallation(root: string): ProcessLock {
 /**
  * What an interrupted run left. It can be repeated: when this is interrupted, too, the next one goes on.
  * @returns what could not be taken back, in words; undefined when there was nothing to do
- * @throws Error of the file system: the manifest still has the run
+ * @throws AgentError E_IO, E_NO_SPACE: the manifest still has the run
  */
 export async function recoverRun(host: InstallHost): Promise<string[] | undefined> {
   const manifest = readManifest(host.root);
-  if (manifest.run !== null) return await takeBackRun(host, manifest, manifest.run);
-  if (isEmptyManifest(manifest)) removeStateDirectory(host.root, manifest);
-  else removeStrays(host.root, manifest);
+  if (manifest.run !== null) {
+    try {
+      return await takeBackRun(host, manifest, manifest.run);
+    } catch (error) {
+      const consequence = "the next agent install or agent uninstall tries it again";
+      throw installFailure(error, "Cannot take back an interrupted run", { consequence });
+    }
+  }
+  if (isEmptyManifest(manifest)) {
+    removeStateDirectory(host.root, manifest);
+  } else {
+    removeStrays(host.root, manifest);
+    for (const path of touchedPaths(manifest)) removeTemporary(host.root, path);
+  }
   return undefined;
+}
+
+/** All that an interrupted uninstall may have been about to put back. */
+function touchedPaths({ items, byproducts, accounts }: Manifest): string[] {
+  const inside = Object.entries(byproducts).flatMap(([path, { before }]) => [
+    path,
+    ...Object.keys(before.inside).map((name) => `${path}/${name}`),
+  ]);
+  return [...Object.keys(items), ...inside, ...Object.keys(accounts?.files ?? {})];
 }
 
 /** @returns problems of units and service manager: the files are back nevertheless */
@@ -62,18 +85,20 @@ async function takeBackRun(
   for (const { name, isChanged } of units.filter(({ wasActive }) => wasActive)) {
     await attempt(problems, () => (isChanged ? manager?.restart(name) : manager?.start(name)));
   }
-  const after: Manifest = { ...manifest, run: null };
-  if (isEmptyManifest(after)) {
-    removeStateDirectory(root, after);
-  } else {
-    writeManifest(root, after);
-    removeStrays(root, after);
-  }
+  settleManifest(root, { ...manifest, run: null });
   return problems;
 }
 
+/** Writes what is left to remember, and removes backups only then; the directory, if there is nothing. */
+export function settleManifest(root: string, manifest: Manifest): void {
+  const isEmpty = isEmptyManifest(manifest);
+  if (!isEmpty || isDirectory(root, STATE_DIRECTORY)) writeManifest(root, manifest);
+  if (isEmpty) removeStateDirectory(root, manifest);
+  else removeStrays(root, manifest);
+}
+
 /** Nothing is installed, nothing is left that could be purged. */
-export function isEmptyManifest(manifest: Manifest): boolean {
+function isEmptyManifest(manifest: Manifest): boolean {
   return (
     installedRoles(manifest).length === 0 &&
     Object.keys(manifest.items).length === 0 &&

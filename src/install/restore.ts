@@ -8,6 +8,7 @@ import { takeBackByproduct } from "./byproducts.ts";
 import { isEdited, refuseEdited, removalsOf } from "./changes.ts";
 import { isDirectory, look } from "./disk-state.ts";
 import { putBack } from "./disk-write.ts";
+import { installFailure } from "./failure.ts";
 import type { InstallHost } from "./host.ts";
 import {
   type AccountsRecord,
@@ -16,13 +17,10 @@ import {
   type Manifest,
   readManifest,
   removeParents,
-  removeStateDirectory,
-  removeStrays,
   type UnitRecord,
-  writeManifest,
 } from "./manifest.ts";
 import type { Role } from "./plan.ts";
-import { isEmptyManifest, recoverRun } from "./recover.ts";
+import { recoverRun, settleManifest } from "./recover.ts";
 import { instancesOf, isUnitFile, type Step } from "./steps.ts";
 
 export interface RestoreOptions {
@@ -43,8 +41,8 @@ export interface RestoreResult {
 
 /**
  * The caller holds `lockInstallation()`.
- * @throws AgentError E_CONFIG before anything was done when files were edited by hand; Error of the file system: then what is
- * done is done, and the next time goes on
+ * @throws AgentError E_CONFIG before anything was done when files were edited by hand; E_IO, E_NO_SPACE: then what is done is
+ * done, and the next time goes on
  */
 export async function restore(host: InstallHost, options: RestoreOptions): Promise<RestoreResult> {
   const { root } = host;
@@ -55,8 +53,13 @@ export async function restore(host: InstallHost, options: RestoreOptions): Promi
   if (!options.force) refuseEdited(plan.edited, "remove");
   const { steps } = plan;
   if (!options.dryRun) {
-    for (const step of steps) await carryOutStep(step, host, manifest, warnings);
-    forget(root, manifest, plan, options);
+    try {
+      for (const step of steps) await carryOutStep(step, host, manifest, warnings);
+      forget(root, manifest, plan, options);
+    } catch (error) {
+      const consequence = "the next agent uninstall goes on from here";
+      throw installFailure(error, "Cannot uninstall", { consequence });
+    }
   }
   return { steps, warnings, kept: options.purge ? [] : keptPaths(root, plan) };
 }
@@ -189,12 +192,7 @@ function forget(
       if (isUntouched(root, path, manifest)) delete manifest.byproducts[path];
     }
   }
-  if (isEmptyManifest(manifest)) {
-    removeStateDirectory(root, manifest);
-  } else {
-    writeManifest(root, manifest);
-    removeStrays(root, manifest);
-  }
+  settleManifest(root, manifest);
 }
 
 /** Those that were not empty when they were to go perhaps are now; the others are remembered. */

@@ -1,4 +1,4 @@
-/** The service manager, as far as an installation needs it: `systemctl` of this machine, or nobody below --root=. */
+/** The service manager, as far as an installation needs it: `systemctl` of this machine. */
 import { AgentError } from "../errors.ts";
 import type { CommandResult, RunCommand } from "../platform/run.ts";
 
@@ -23,15 +23,6 @@ export interface ServiceManager {
 const JOURNAL_LINES = 10;
 /** What systemctl says of a unit that is not there: exit status 5, LSB's "program is not installed". */
 const STATUS_NOT_THERE = 5;
-
-/** For an image, or --no-start: nothing runs, nothing is started. */
-export const noManager: ServiceManager = {
-  daemonReload: () => Promise.resolve(),
-  start: () => Promise.resolve(),
-  restart: () => Promise.resolve(),
-  stop: () => Promise.resolve(),
-  state: () => Promise.resolve({ active: "inactive", problem: undefined }),
-};
 
 /** systemd of this machine. */
 export function systemctlManager(run: RunCommand): ServiceManager {

@@ -1,7 +1,7 @@
 /** `agent install --status`: what is installed, and how it is. Gathered as plain data, which --json shows as it is. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { type CertificateFacts, readCertificate } from "../certs/certificate.ts";
-import { formatAlternativeNames } from "../certs/names.ts";
+import { formatAlternativeName } from "../certs/names.ts";
 import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 import type { RunCommand } from "../platform/run.ts";
 import { isSameContent, look } from "./disk-state.ts";
@@ -66,8 +66,8 @@ export interface UnitStatus {
 export interface CertificateStatus {
   file: string;
   name: string;
-  /** "DNS:logs.example.net,IP:192.0.2.10" */
-  names: string;
+  /** "DNS:logs.example.net", "IP:192.0.2.10" */
+  names: string[];
   expires: string | null;
   daysLeft: number | null;
   /** Two thirds of its life are over: it is time to renew it. */
@@ -159,7 +159,7 @@ function certificateStatus(root: string, file: string, nowMs: number): Certifica
     return { file, ...describeFacts(readCertificate(text, file).facts, nowMs), problem: null };
   } catch (error) {
     const problem = errnoOf(error) === "ENOENT" ? "no such file" : reasonOf(error);
-    return { file, name: "", names: "", expires: null, daysLeft: null, isDue: false, problem };
+    return { file, name: "", names: [], expires: null, daysLeft: null, isDue: false, problem };
   }
 }
 
@@ -170,7 +170,7 @@ function describeFacts(
   const dueMs = notBeforeMs + ((notAfterMs - notBeforeMs) * 2) / 3;
   return {
     name,
-    names: formatAlternativeNames(names),
+    names: names.map(formatAlternativeName),
     expires: new Date(notAfterMs).toISOString(),
     daysLeft: Math.floor((notAfterMs - nowMs) / DAY_MS),
     isDue: nowMs >= dueMs,
@@ -257,7 +257,7 @@ function formatCertificate(status: CertificateStatus): string {
       ? `expired ${expires.slice(0, 10)}`
       : `expires ${expires.slice(0, 10)}, in ${daysLeft} days`;
   const due = isDue && daysLeft >= 0 ? ", due for renewal" : "";
-  return `${name}${names === "" ? "" : ` (${names})`}, ${end}${due}  ${file}`;
+  return `${name}${names.length === 0 ? "" : ` (${names.join(", ")})`}, ${end}${due}  ${file}`;
 }
 
 function formatJournals({ directory, files, bytes }: JournalsStatus): string {

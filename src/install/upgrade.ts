@@ -24,7 +24,7 @@ export interface UpgradeOptions {
   units: readonly string[];
   manager: ServiceManager;
   run: RunCommand;
-  /** That all is well after the restart. */
+  /** Before and after: what did not work before is no reason to go back. */
   check(): Promise<readonly CheckResult[]>;
   /** In the manifest: what the binary is from now on. */
   recordBinary(sha256: string): void;
@@ -76,9 +76,10 @@ export async function upgrade(options: UpgradeOptions): Promise<UpgradeOutcome> 
     if (isOlder(toVersion, fromVersion)) {
       say(`Warning: ${toVersion} is older than ${fromVersion}, which is installed`);
     }
+    const knownProblems = await problemsBefore(options);
     keepPrevious(target);
     putInPlace(fresh, target);
-    const checks = await goOn(options, { before, hash, fromVersion, toVersion });
+    const checks = await goOn(options, { before, hash, fromVersion, toVersion, knownProblems });
     return { isChanged: true, fromVersion, toVersion, previous: previousPath(target), checks };
   } finally {
     rmSync(fresh, { force: true });
@@ -101,6 +102,14 @@ interface Step {
   hash: string;
   fromVersion: string | undefined;
   toVersion: string | undefined;
+  /** What was tried in vain with the old one. */
+  knownProblems: ReadonlySet<string>;
+}
+
+async function problemsBefore({ check, say }: UpgradeOptions): Promise<Set<string>> {
+  const failing = (await check()).filter(({ problem }) => problem !== undefined);
+  for (const { problem } of failing) say(`Warning: before the upgrade: ${problem}`);
+  return new Set(failing.map(({ what }) => what));
 }
 
 /** Restarts what runs, and looks whether it is well; if not, goes back. @throws AgentError when it went back */
@@ -115,7 +124,9 @@ async function goOn(options: UpgradeOptions, step: Step): Promise<readonly Check
     }
     for (const unit of running) await manager.restart(unit);
     const checks = await options.check();
-    const bad = checks.find(({ problem }) => problem !== undefined);
+    const bad = checks.find(
+      ({ what, problem }) => problem !== undefined && !step.knownProblems.has(what),
+    );
     if (bad === undefined) return checks;
     failure = new AgentError("E_CONFIG", bad.problem ?? "", {
       ...(bad.hint === undefined ? {} : { hint: bad.hint }),

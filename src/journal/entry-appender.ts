@@ -17,6 +17,7 @@ import {
   ENTRY_ARRAY,
   ENTRY_ITEM_SIZE_COMPACT,
   ENTRY_ITEM_SIZE_REGULAR,
+  OBJECT_HEADER_SIZE,
   ObjectType,
 } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
@@ -25,6 +26,8 @@ import type { JournalHeader } from "./header.ts";
 const scratchOffsets = new Uint32Array(ENTRY_FIELDS_MAX);
 const scratchRecords = new Int32Array(ENTRY_FIELDS_MAX);
 const scratchXor = { low: 0, high: 0 };
+/** Its ENTRY object without the object's header: written in one piece, a look for the page costs more than a word. */
+const scratchWords = new Int32Array((ENTRY.items + ENTRY_FIELDS_MAX * ENTRY_ITEM_SIZE_REGULAR) / 4);
 /** The last entry's bytes and a view on them: a source reuses its buffer. */
 let viewed: Uint8Array = new Uint8Array(0);
 let view: DataView = viewOf(viewed);
@@ -167,22 +170,18 @@ export class EntryAppender {
     const { file, compact } = arena;
     const itemSize = compact ? ENTRY_ITEM_SIZE_COMPACT : ENTRY_ITEM_SIZE_REGULAR;
     const offset = arena.allocate(ObjectType.entry, 0, ENTRY.items + count * itemSize);
-    arena.setNew64(offset + ENTRY.seqnum, seqnum);
-    arena.setNew64(offset + ENTRY.realtime, entry.realtimeUsec);
-    arena.setNew64(offset + ENTRY.monotonic, entry.monotonicUsec);
-    for (let i = 0; i < ID128_SIZE; i += 4) {
-      file.set32(offset + ENTRY.bootId + i, wordOf(entry.bootId, i));
-    }
-    file.set32(offset + ENTRY.xorHash, scratchXor.low);
-    file.set32(offset + ENTRY.xorHash + 4, scratchXor.high);
+    writeHead(entry, seqnum);
     const offsets = scratchOffsets;
-    let at = offset + ENTRY.items;
-    for (let i = 0; i < count; i++, at += itemSize) {
-      file.set32(at, offsets[i]!);
+    const words = scratchWords;
+    let at = wordAt(ENTRY.items);
+    for (let i = 0; i < count; i++, at += itemSize >>> 2) {
+      words[at] = offsets[i]!;
       if (compact) continue;
-      file.set32(at + 8, file.get32(offsets[i]! + DATA.hash));
-      file.set32(at + 12, file.get32(offsets[i]! + DATA.hash + 4));
+      words[at + 1] = 0;
+      words[at + 2] = file.get32(offsets[i]! + DATA.hash);
+      words[at + 3] = file.get32(offsets[i]! + DATA.hash + 4);
     }
+    file.copyWords(offset + OBJECT_HEADER_SIZE, words, at);
     return offset;
   }
 
@@ -201,6 +200,29 @@ export class EntryAppender {
     arena.file.set32(items + this.tailArrayUsed * arena.arrayItemSize, entryOffset);
     this.tailArrayUsed++;
   }
+}
+
+/** Everything of the ENTRY object that comes before its items. */
+function writeHead(entry: Entry, seqnum: number): void {
+  const words = scratchWords;
+  write64(ENTRY.seqnum, seqnum);
+  write64(ENTRY.realtime, entry.realtimeUsec);
+  write64(ENTRY.monotonic, entry.monotonicUsec);
+  for (let i = 0; i < ID128_SIZE; i += 4) {
+    words[wordAt(ENTRY.bootId + i)] = wordOf(entry.bootId, i);
+  }
+  words[wordAt(ENTRY.xorHash)] = scratchXor.low;
+  words[wordAt(ENTRY.xorHash + 4)] = scratchXor.high;
+}
+
+function write64(offset: number, value: number): void {
+  scratchWords[wordAt(offset)] = value;
+  scratchWords[wordAt(offset + 4)] = Math.floor(value / 2 ** 32);
+}
+
+/** Where in {@link scratchWords} a place in the object is. */
+function wordAt(offset: number): number {
+  return (offset - OBJECT_HEADER_SIZE) >>> 2;
 }
 
 /** Puts an item in its place among `count` others, unless it is there; returns how many there are. */

@@ -89,6 +89,18 @@ export class PagedFile implements PageOwner {
     this.#poked[page] = 1;
   }
 
+  /** Copies the first `count` words of `source` to `offset`, a multiple of 4. */
+  copyWords(offset: number, source: Int32Array, count: number): void {
+    const words = this.#words;
+    for (let from = 0; from < count; ) {
+      const to = offset + (from << 2);
+      const inPage = to & PAGE_MASK;
+      const first = (this.#loadDirty(to >>> PAGE_SHIFT) << SLOT_WORD_SHIFT) | (inPage >>> 2);
+      const end = Math.min(count, from + ((PAGE_SIZE - inPage) >>> 2));
+      for (let i = first - from; from < end; from++) words[i + from] = source[from]!;
+    }
+  }
+
   /** Copies [start .. end) of `source` to `offset`, a multiple of 8. */
   copyIn(offset: number, source: DataView, start: number, end: number): void {
     if (end - start >= WRITE_THROUGH_MIN) {

@@ -10,37 +10,37 @@
  */
 import { reasonOf } from "../errors.ts";
 import type { ConnectionContext } from "./connection-context.ts";
-import { type EnrollmentStream, REQUEST_TIMEOUT_MS } from "./enrollment/enrollment.ts";
-import { checkEnrollment, type EnrollmentRequest } from "./enrollment/routes.ts";
 import { type HttpEvent, type RequestHead, RequestParser, type Unfinished } from "./http1.ts";
-import { checkExpiry, type Peer } from "./identity.ts";
-import type { IngestResult, IngestStream } from "./ingest-types.ts";
+import type { Peer } from "./identity.ts";
+import type { IngestResult } from "./ingest-types.ts";
 import { type ByteSocket, PacedSocket } from "./paced-socket.ts";
+import {
+  type BodyStream,
+  checkHead,
+  dueMs,
+  findObstacle,
+  openStream,
+  type Request,
+  type Requester,
+  uploadReply,
+} from "./request.ts";
 import { type Turn, Turns } from "./turns.ts";
 import {
-  accepted,
-  announcementFor,
   CONTINUE,
-  checkEncoding,
-  checkRequest,
   formatReply,
   hasBody,
-  PEER_REFUSALS,
-  prematureEnd,
   type Refusal,
   type Reply,
   refusal,
   shuttingDown,
   storageRefusal,
-  type UploadRequest,
-  untrustedCertificate,
 } from "./upload-request.ts";
 
 /** A request whose head passed the checks. */
 interface OpenRequest {
-  request: UploadRequest | EnrollmentRequest;
+  request: Request;
   head: RequestHead;
-  stream: IngestStream | EnrollmentStream;
+  stream: BodyStream;
   turn: Turn;
   /** The client waits for a 100 before it sends the body. */
   expectsContinue: boolean;
@@ -75,11 +75,7 @@ export class HttpConnection {
   readonly #inbox: Uint8Array[] = [];
   /** One for each request begun and not answered. */
   readonly #turns = new Turns();
-  #peer: Peer | undefined;
-  #address: string;
-  #peerRefusal: Refusal | undefined;
-  /** Whether a refused peer may ask for a certificate. */
-  #mayEnroll = false;
+  readonly #requester: Requester;
   /** The request whose body is being read. */
   #open: OpenRequest | undefined;
   /** The one whose bytes the store has to take before more is read. */
@@ -96,7 +92,7 @@ export class HttpConnection {
   /** @param address of the other end, for logs until it is identified. */
   constructor(socket: ByteSocket, address: string, context: ConnectionContext) {
     const { limits, nowMs } = context;
-    this.#address = address;
+    this.#requester = { peer: undefined, address, refusal: undefined, mayEnroll: false };
     this.#context = context;
     this.#parser = new RequestParser(limits.headSizeMax);
     this.#socket = new PacedSocket(socket, nowMs, limits.stalledTimeoutMs);
@@ -105,13 +101,12 @@ export class HttpConnection {
 
   /** Undefined until `admit()`, and for whoever was refused. */
   get peer(): Peer | undefined {
-    return this.#peer;
+    return this.#requester.peer;
   }
 
   /** The handshake is over. Nothing is read of a connection that has not been admitted. */
   admit(peer: Peer): void {
-    this.#peer = peer;
-    this.#address = peer.name;
+    this.#requester.peer = peer;
   }
 
   /**
@@ -119,9 +114,9 @@ export class HttpConnection {
    * and whoever has none is welcome.
    */
   refusePeer(why: Refusal, mayEnroll = false): void {
-    this.#peerRefusal = why;
-    this.#mayEnroll = mayEnroll && this.#context.enrollment !== undefined;
-    if (!this.#mayEnroll) this.#countRefusal(why);
+    this.#requester.refusal = why;
+    this.#requester.mayEnroll = mayEnroll && this.#context.enrollment !== undefined;
+    if (!this.#requester.mayEnroll) this.#countRefusal(why);
   }
 
   #countRefusal(why: Refusal): void {
@@ -304,18 +299,16 @@ export class HttpConnection {
     this.#hadRequest = true;
     this.#unfinished = "nothing";
     const turn = this.#turns.begin();
-    const { enrollment, limits } = this.#context;
-    const request =
-      checkEnrollment(head, enrollment !== undefined) ?? checkRequest(head, limits.entrySizeMax);
+    const request = checkHead(head, this.#context);
     if ("reply" in request) {
       this.#refuse(turn, request, head);
       return;
     }
-    const why = this.#whyNot(request);
+    const why = findObstacle(request, this.#requester, this.#context.wallMs());
     if (why === undefined) {
       this.#openRequest(request, head, turn);
-    } else if (why === this.#peerRefusal) {
-      if (this.#mayEnroll) this.#countRefusal(why); // else it was counted when it was made
+    } else if (why === this.#requester.refusal) {
+      if (this.#requester.mayEnroll) this.#countRefusal(why); // else it was counted when it was made
       this.#stopReading();
       turn(() => this.#answerLast(why.reply));
     } else {
@@ -323,48 +316,22 @@ export class HttpConnection {
     }
   }
 
-  /** What the peer's identity has against the request. */
-  #whyNot(request: UploadRequest | EnrollmentRequest): Refusal | undefined {
-    const isEnrollment = "operation" in request;
-    const isForStrangers = isEnrollment && request.operation !== "renew";
-    if (isForStrangers && (this.#mayEnroll || this.#peer !== undefined)) return undefined;
-    if (this.#peerRefusal !== undefined) return this.#peerRefusal;
-    if (this.#peer === undefined) return untrustedCertificate("UNIDENTIFIED");
-    if (isEnrollment && this.#peer.certificate === undefined) return PEER_REFUSALS.noCertificate;
-    const expired = checkExpiry(this.#peer, this.#context.wallMs());
-    return expired ?? (isEnrollment ? undefined : checkEncoding(request.encoding));
-  }
-
-  #openRequest(request: UploadRequest | EnrollmentRequest, head: RequestHead, turn: Turn): void {
+  #openRequest(request: Request, head: RequestHead, turn: Turn): void {
     try {
-      const stream = this.#openStream(request);
-      if (stream === undefined || "reply" in stream) {
-        this.#refuse(turn, stream ?? untrustedCertificate("UNIDENTIFIED"));
+      const stream = openStream(request, this.#requester, this.#context);
+      if ("reply" in stream) {
+        this.#refuse(turn, stream);
         return;
       }
       const expectsContinue = request.expectsContinue && hasBody(request);
-      const limitMs = "operation" in request ? REQUEST_TIMEOUT_MS : Infinity;
-      const dueMs = this.#context.nowMs() + limitMs;
-      this.#open = { request, head, stream, turn, expectsContinue, dueMs };
+      const due = dueMs(request, this.#context);
+      this.#open = { request, head, stream, turn, expectsContinue, dueMs: due };
       this.#parser.startBody(request.framing);
     } catch (error) {
       this.#fail(turn, error);
       return;
     }
     this.#continueIfNext();
-  }
-
-  /** Undefined: for nobody. */
-  #openStream(
-    request: UploadRequest | EnrollmentRequest,
-  ): IngestStream | EnrollmentStream | Refusal | undefined {
-    const peer = this.#peer;
-    if ("operation" in request) {
-      const address = peer?.address ?? this.#address;
-      const name = peer?.certificate === undefined ? undefined : peer.name;
-      return this.#context.enrollment?.open(request, { address, name });
-    }
-    return peer && this.#context.ingest.open(peer.name, request.encoding, request.format);
   }
 
   /** Asks for a body that waits to be asked for, but only behind the answers of earlier requests. */
@@ -430,18 +397,9 @@ export class HttpConnection {
     }
   }
 
-  #replyTo(open: OpenRequest, result: IngestResult): Reply {
-    const { announcedEncodings, counters } = this.#context;
+  #replyTo({ head }: OpenRequest, result: IngestResult): Reply {
     const isLast = this.#phase === "ending" && this.#turns.count === 0;
-    const request = { keepAlive: open.request.keepAlive && !isLast };
-    if (result.trailingBytes === 0) {
-      return accepted(request, announcementFor(open.head, announcedEncodings));
-    }
-    counters.count(
-      "body-premature-end",
-      `Answered ${this.#who()} 417: ${result.trailingBytes} bytes of an unfinished entry`,
-    );
-    return prematureEnd(request, result.trailingBytes);
+    return uploadReply(result, { head, keepAlive: !isLast, who: this.#who() }, this.#context);
   }
 
   /** That of the request which is being read. */
@@ -532,6 +490,7 @@ export class HttpConnection {
   }
 
   #who(): string {
-    return JSON.stringify(this.#address);
+    const { peer, address } = this.#requester;
+    return JSON.stringify(peer?.name ?? address);
   }
 }

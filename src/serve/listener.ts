@@ -215,14 +215,17 @@ async function adoptConnection(
   };
 }
 
-/** Asks the kernel's tables, as there is no getsockopt(SO_ACCEPTCONN) at hand. */
+/**
+ * Asks the kernel's tables, as there is no getsockopt(SO_ACCEPTCONN) at hand. They are of this network namespace: a service
+ * with PrivateNetwork= gets its listening socket from another one, and finds it in none.
+ */
 function isListening(fd: number): boolean {
   const inode = /^socket:\[(\d+)\]$/.exec(linkTarget(`/proc/self/fd/${fd}`))?.[1];
   if (inode === undefined) {
     const hint = "The service manager passes sockets from descriptor 3 on (LISTEN_FDS)";
     throw new AgentError("E_IO", `Cannot listen on "-${fd}": no socket was passed there`, { hint });
   }
-  return ["tcp", "tcp6"].some((table) => hasTcpListener(table, inode)) || hasUnixListener(inode);
+  return isTcpListener(inode) ?? isUnixListener(inode) ?? true;
 }
 
 function linkTarget(path: string): string {
@@ -233,14 +236,17 @@ function linkTarget(path: string): string {
   }
 }
 
-/** /proc/net/tcp: "sl local remote st tx:rx tr:tm retrnsmt uid timeout inode"; 0A is LISTEN. */
-function hasTcpListener(table: string, inode: string): boolean {
-  return readTable(table).some((columns) => columns[9] === inode && columns[3] === "0A");
+/** /proc/net/tcp: "sl local remote st tx:rx tr:tm retrnsmt uid timeout inode"; 0A is LISTEN. Undefined = it is not there. */
+function isTcpListener(inode: string): boolean | undefined {
+  const sockets = ["tcp", "tcp6"].flatMap(readTable);
+  const socket = sockets.find((columns) => columns[9] === inode);
+  return socket && socket[3] === "0A";
 }
 
 /** /proc/net/unix: "num refs protocol flags type st inode path"; flag 1<<16 is SO_ACCEPTCON. */
-function hasUnixListener(inode: string): boolean {
-  return readTable("unix").some((columns) => columns[6] === inode && columns[3] === "00010000");
+function isUnixListener(inode: string): boolean | undefined {
+  const socket = readTable("unix").find((columns) => columns[6] === inode);
+  return socket && socket[3] === "00010000";
 }
 
 function readTable(name: string): string[][] {

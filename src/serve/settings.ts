@@ -30,7 +30,7 @@ export interface IngestLimits {
   connectionsPerPeerMax: number;
   /** Bytes of one request head (request line and headers). */
   headSizeMax: number;
-  /** A connection must finish TLS and its first request head within this. */
+  /** A connection must finish TLS and its first request head within this, and a host that enrols send its request. */
   handshakeTimeoutMs: number;
   /** A request whose head has begun must complete it, and an unfinished entry must grow, within this. */
   stalledTimeoutMs: number;

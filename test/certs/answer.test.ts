@@ -177,6 +177,8 @@ describe("enroll", () => {
         reason: "request",
       });
     }
+    const long = await enroll(secret, { request: await requestFor(`web\n${"é".repeat(2000)}`) });
+    expect(long.text).toMatch(/^[\x20-\x7e]{1,300}$/);
     expect(indexLines()).toEqual([]);
     expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
   });
@@ -352,6 +354,9 @@ describe("trouble", () => {
       reason: "trouble",
       text: "The authority cannot answer now, its log says why",
     });
-    expect(ca.reports.join("\n")).toContain(`Cannot read tokens "${join(ca.directory, "tokens")}"`);
+    const broken = `Cannot read tokens "${join(ca.directory, "tokens")}"`;
+    expect(ca.reports.join("\n")).toContain(broken);
+    const options = { directory: ca.directory, nowMs: Date.now(), passphrase: undefined };
+    expect(auditAuthority(options).faults).toEqual([expect.stringContaining(broken)]);
   });
 });

@@ -187,16 +187,24 @@ describe.skipIf(typeof tree === "string")(
     );
 
     test(
-      "in the authority's own directory the files stay as they are",
+      "in the authority's own directory the files stay as they are, but the key is readable for both programs",
       async () => {
         await prepare("host1", "https://logs.example.net:19532");
         for (const file of ["ca.key", "ca.pem", "host1.pem", "host1.key"]) {
           root.write(`${CERTS}/${file}`, ca.text(file));
         }
+        chmodSync(root.file(`${CERTS}/host1.key`), 0o600);
         const before = root.list();
         expect(root.run(["sh", SCRIPT]).status).toBe(0);
-        const changed = changedFiles(before, root.list());
-        expect(changed.filter((file) => file.startsWith("etc/ssl"))).toEqual([]);
+        const installed = root.list();
+        const changed = changedFiles(before, installed);
+        expect(changed.filter((file) => file.startsWith("etc/ssl"))).toEqual([
+          `${CERTS}/host1.key`,
+        ]);
+        expect(accessOf(`${CERTS}/host1.key`)).toBe("640 990:989");
+        expect(readFileSync(root.file(`${CERTS}/host1.key`), "latin1")).toBe(ca.text("host1.key"));
+        expect(root.run(["sh", SCRIPT]).output).toContain('Nothing to change for "host1"');
+        expect(changedFiles(installed, root.list())).toEqual([]);
         expect(changed).toContain("etc/systemd/journal-upload.conf.d/90-journal-agent.conf");
         expect(root.run(["sh", SCRIPT, "--uninstall"]).status).toBe(0);
         expect(changedFiles(before, root.list())).toEqual([]);

@@ -61,17 +61,19 @@ await describeHosts("who may do what", HOST_SUITES, (suite) => {
   });
 
   test("the services run as users of their own, who are in no group that matters", async () => {
-    const groups = async (machine: HostMachine, unit: string): Promise<string[]> => {
+    const identity = async (machine: HostMachine, unit: string): Promise<string[]> => {
       const pid = await machine.property(unit, "MainPID");
-      const names = await machine.run("ps", "-o", "user:40=,supgrp:60=", "-p", pid);
-      return names.trim().split(/\s+/);
+      const words = await machine.run("ps", "-o", "uid=,supgrp:100=", "-p", pid);
+      return words.trim().split(/[\s,]+/);
     };
-    const remote = await groups(server, REMOTE_UNIT);
-    expect(remote[0]).toBe("systemd-journal-remote");
-    expect(remote.slice(1).join()).not.toContain("systemd-journal,");
-    const upload = await groups(client, UPLOAD_UNIT);
-    expect(upload[0]).toBe("systemd-journal-upload");
-    expect(upload.slice(1).join()).toContain("systemd-journal");
+    const [remoteId, ...remoteGroups] = await identity(server, REMOTE_UNIT);
+    expect(remoteId).toBe((await server.run("id", "-u", "systemd-journal-remote")).trim());
+    expect(remoteGroups).not.toContain("systemd-journal");
+    const [uploadId, ...uploadGroups] = await identity(client, UPLOAD_UNIT);
+    // Those of DynamicUser=.
+    expect(Number(uploadId)).toBeGreaterThanOrEqual(61_184);
+    expect(Number(uploadId)).toBeLessThanOrEqual(65_519);
+    expect(uploadGroups).toContain("systemd-journal");
   });
 
   test(

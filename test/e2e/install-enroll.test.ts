@@ -47,6 +47,7 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
   /** The one line that is the token. */
   async function makeToken(name: string, options = ""): Promise<string> {
     const { stdout, stderr } = await sh(server, `agent certs token ${name} ${options} --json`);
+    if (stdout === "") throw new Error(stderr);
     const { token } = JSON.parse(stdout);
     if (typeof token !== "string") throw new Error(`no token: ${stdout}${stderr}`);
     return token;
@@ -85,9 +86,15 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
     "a used, an expired, a tampered one, one of another name or of nobody is refused",
     async () => {
       await expectRefused(used, /used already/);
-      const short = await makeToken("web2", "--valid=1s");
-      await Bun.sleep(1500);
-      await expectRefused(short, /expired/);
+      const expired = await makeToken("web2");
+      const tokens = "etc/ssl/systemd-journal/tokens";
+      const past = `"name":"web2"$1"expiresMs":${Date.now() - 1000}`;
+      server.write(
+        tokens,
+        server.read(tokens).replace(/"name":"web2"(.*)"expiresMs":\d+/, past),
+        0o600,
+      );
+      await expectRefused(expired, /expired/);
       const good = parseToken(await makeToken("web2"));
       await expectRefused(formatToken({ ...good, name: "web1" }), /for "web2"/);
       const secret = Buffer.from(good.secret);
@@ -137,14 +144,16 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
         return [
           `url = "${SERVER_URL}/enroll"`,
           "insecure",
-          'data = "guess"',
+          'data-binary = "@request.pem"',
           'output = "/dev/null"',
           'write-out = "%{http_code}\\n"',
           `header = "Authorization: Bearer ${guess}"`,
         ].join("\n");
       }).join("\nnext\n");
       thief.write("root/guesses", config);
-      const { stdout } = await sh(thief, "curl -s -K guesses; rm guesses");
+      const key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout /dev/null";
+      await thief.run("sh", "-c", `openssl req -new ${key} -subj /CN=web2 > /root/request.pem`);
+      const { stdout } = await sh(thief, "curl -s -K guesses; rm guesses request.pem");
       const codes = Map.groupBy(stdout.trim().split("\n"), (code) => code);
       const count = (code: string): number => codes.get(code)?.length ?? 0;
       console.log(
@@ -176,7 +185,8 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
       const [before, key] = [client.read(CERTIFICATE), client.read(KEY)];
       await Bun.sleep(1000);
       const { exitCode, stderr } = await sh(client, "agent install --renew --force");
-      expect([exitCode, stderr]).toEqual([0, ""]);
+      expect(stderr).toContain('Certificate "web1" of the client: renewed');
+      expect(exitCode).toBe(0);
       expect(client.read(CERTIFICATE)).not.toBe(before);
       expect(client.read(KEY)).toBe(key);
       await expectArrival(client, server, "with the renewed one");
@@ -200,11 +210,11 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
   test(
     "a revoked client is cut off within seconds",
     async () => {
-      const connections = `ss -Htn state established 'sport = :19532 and dst [::ffff:${client.address}]'; ss -Htn state established 'sport = :19532 and dst ${client.address}'`;
+      const connections = `ss -Htn state established | grep -F ':19532' | grep -F '${client.address}'`;
       expect(await server.run("sh", "-c", connections)).not.toBe("");
       const startMs = performance.now();
       await server.run("agent", "certs", "revoke", "web1");
-      await server.until(`test -z "$(${connections})"`, CUT_OFF_MS);
+      await server.until(`! { ${connections}; }`, CUT_OFF_MS);
       console.log(`revoked: cut off after ${(performance.now() - startMs) | 0} ms`);
       await client.run("logger", "from a revoked one");
       await Bun.sleep(3000);

@@ -84,7 +84,7 @@ await describeHosts("with Debian's package", ["bookworm-host"], () => {
       await install(third, command);
       expect(await third.property(UPLOAD_UNIT, "ExecStart")).toMatch(STOCK);
       expect(await third.property(UPLOAD_UNIT, "Restart")).toBe("always");
-      await expectArrival(third, server, "from systemd's own sender");
+      await expectArrival(third, server, "from the stock sender");
       await third.reboot();
       await expectArrival(third, server, "and after a reboot");
     },

@@ -12,13 +12,15 @@ import { isBehind } from "../../src/install/probe.ts";
 import type { ServiceManager, UnitState } from "../../src/install/service-manager.ts";
 import type { JournalWriter } from "../../src/journal/writer.ts";
 import { type RunCommand, runCommand } from "../../src/platform/run.ts";
+import { describeTrees } from "../support/debian-tree.ts";
 import { OpensslServer } from "../support/openssl-server.ts";
-import { freePort } from "../support/ports.ts";
+import { freePort, isListening } from "../support/ports.ts";
 import { createWriter, idOf, publish } from "../support/reader-journals.ts";
 import { Receiver } from "../support/receiver.ts";
 import { AGENT_SOURCES } from "../support/receiver-process.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { TestPki } from "../support/tls.ts";
+import { until } from "../support/until.ts";
 import { UploaderProcess } from "../support/uploader-process.ts";
 
 const TIMES = { unitMs: 300, handshakeMs: 5_000, probeMs: 15_000 };
@@ -340,7 +342,10 @@ describe("a client", () => {
       const urls = [`https://127.0.0.1:${server.port}`];
       const text = await problemWith({ urls, places: places("stranger") });
       expect(text).toContain(`the server refuses our certificate "${pki.path("stranger.pem")}"`);
-      expect(await problemWith({ places: places("stranger") })).toContain("certificate");
+      // Ours says so in its answer.
+      expect(await problemWith({ places: places("stranger") })).toContain(
+        'it answers 401 ("Client certificate not signed by recognized authority")',
+      );
     });
 
     test("since ours has expired", async () => {
@@ -351,10 +356,76 @@ describe("a client", () => {
       );
     });
 
+    test("since something else is there", async () => {
+      const talk = (answer: string) =>
+        Bun.listen({
+          hostname: "127.0.0.1",
+          port: 0,
+          socket: { data: (socket) => void socket.end(answer) },
+        });
+      using wrong = talk("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nwhat?");
+      expect(await problemWith({ urls: [`http://127.0.0.1:${wrong.port}`] })).toContain(
+        'it answers 404 ("what?")',
+      );
+      using mail = talk("220 mail.example.net ESMTP\r\n");
+      expect(await problemWith({ urls: [`http://127.0.0.1:${mail.port}`] })).toContain(
+        "what answers there does not speak HTTP",
+      );
+    });
+
+    test("but one that wants a password, which the service knows, is right", async () => {
+      using guarded = Bun.listen({
+        hostname: "127.0.0.1",
+        port: 0,
+        socket: {
+          data: (socket) =>
+            void socket.end(
+              "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+            ),
+        },
+      });
+      const manager = managerOf({ late: { active: "inactive", problem: undefined } });
+      const instances = [{ unit: "late", stateFile: "/nowhere", namespace: undefined }];
+      const urls = [`http://127.0.0.1:${guarded.port}`];
+      const results = await check(makeHost(), { manager, instances, urls });
+      expect(problemsOf(results)).toEqual(['"late" is inactive']);
+    });
+
     test("since our key is gone", async () => {
       const key = join(pki.dir, "none.key");
       expect(await problemWith({ places: { ...places("web1"), key } })).toContain("no such file");
     });
+  });
+});
+
+await describeTrees(["trixie"], (tree) => {
+  test("systemd-journal-remote answers a client that asks", async () => {
+    const port = await freePort();
+    const output = join(dir.path, "stock");
+    mkdirSync(output, { recursive: true });
+    const program = "/usr/lib/systemd/systemd-journal-remote";
+    const stock = tree.spawn([program, `--listen-http=127.0.0.1:${port}`, `--output=${output}`]);
+    try {
+      await until(() => isListening(port));
+      const [, way] = await checkClient({
+        manager: managerOf({ idle: { active: "inactive", problem: undefined } }),
+        instances: [{ unit: "idle", stateFile: "/nowhere", namespace: undefined }],
+        urls: [`http://127.0.0.1:${port}`],
+        targets: "failover",
+        places: undefined,
+        receivedDirectory: undefined,
+        run: runCommand,
+        times: TIMES,
+      });
+      expect(way).toEqual({
+        what: `"http://127.0.0.1:${port}/upload" answers`,
+        problem: undefined,
+        hint: undefined,
+      });
+    } finally {
+      stock.kill("SIGKILL");
+      await stock.exited;
+    }
   });
 });
 

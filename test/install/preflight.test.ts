@@ -215,7 +215,7 @@ describe("the binary", () => {
   });
 });
 
-describe("the port", () => {
+describe.skipIf(!isRoot)("the port", () => {
   test("belongs to another program", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));
@@ -228,6 +228,8 @@ describe("the port", () => {
         ),
       );
       expect(problem?.hint).toEndWith("or choose another one with --port=");
+      using image = new TempDir();
+      expect(await messagesOf({ root: image.path }, { port })).toEqual([]);
     } finally {
       server.close();
     }
@@ -244,8 +246,12 @@ describe("the port", () => {
   });
 });
 
-describe("SELinux", () => {
-  const selinux = async (enforce: string, port: number | undefined) => {
+describe.skipIf(!isRoot)("SELinux", () => {
+  const selinux = async (
+    enforce: string,
+    port: number | undefined,
+    findProgram: (name: string) => string | null = () => "/usr/sbin/restorecon",
+  ) => {
     using kernel = new TempDir();
     kernel.write("enforce", enforce);
     return await preflight({
@@ -257,19 +263,35 @@ describe("SELinux", () => {
       run: agent,
       uid: 0,
       selinuxDirectory: kernel.path,
+      findProgram,
     });
   };
 
   test("enforcing wants labels, and to know of another port", async () => {
-    const { isSelinuxEnforcing, warnings } = await selinux("1", 29_532);
-    expect(isSelinuxEnforcing).toBeTrue();
-    expect(warnings.at(-1)).toEndWith("semanage port -a -t journal_remote_port_t -p tcp 29532");
-    const { warnings: usual } = await selinux("1", 19_532);
-    expect(usual.some((text) => text.includes("semanage"))).toBeFalse();
+    expect(await selinux("1", 29_532)).toEqual({
+      problems: [],
+      warnings: [
+        "SELinux is enforcing and may forbid port 29532; allow it with: semanage port -a -t journal_remote_port_t -p tcp 29532",
+      ],
+      isSelinuxEnforcing: true,
+    });
+    expect((await selinux("1", 19_532)).warnings).toEqual([]);
+    expect((await selinux("1", undefined)).warnings).toEqual([]);
+  });
+
+  test("enforcing without the command that restores labels is in the way", async () => {
+    const { problems } = await selinux("1", undefined, () => null);
+    expect(problems.map(({ message }) => message)).toEqual([
+      'Cannot install: SELinux is enforcing and "restorecon" is not there, need it for the labels of files',
+    ]);
   });
 
   test("permissive wants nothing", async () => {
-    expect(await selinux("0", 29_532)).toMatchObject({ isSelinuxEnforcing: false, warnings: [] });
+    expect(await selinux("0", 29_532, () => null)).toEqual({
+      problems: [],
+      warnings: [],
+      isSelinuxEnforcing: false,
+    });
   });
 
   test("labels are restored by its own command", () => {

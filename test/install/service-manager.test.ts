@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { AgentError } from "../../src/errors.ts";
+import { waitForEntry, writeProbe } from "../../src/install/probe.ts";
 import {
   lastLines,
-  noManager,
   type ServiceManager,
   systemctlManager,
 } from "../../src/install/service-manager.ts";
@@ -19,8 +19,8 @@ async function errorOf(promise: Promise<unknown>): Promise<AgentError> {
   throw new Error("It does not fail");
 }
 
-/** Runs a command; prints its output, status and errors. */
-const CAPTURE = '"$@" 2> /run/errors; printf "\\0%d\\0" $?; cat /run/errors';
+/** INPUT COMMAND...: runs a command; prints its output, status and errors. */
+const CAPTURE = 'printf %s "$0" | "$@" 2> /run/errors; printf "\\0%d\\0" $?; cat /run/errors';
 
 await describeMachines("systemctl", (boot) => {
   let machine: BootedMachine;
@@ -39,8 +39,8 @@ await describeMachines("systemctl", (boot) => {
       },
     });
     machine.link("etc/systemd/system/masked.service", "/dev/null");
-    run = async (argv) => {
-      const said = await machine.run("sh", "-c", CAPTURE, "capture", ...argv);
+    run = async (argv, { input = "" } = {}) => {
+      const said = await machine.run("sh", "-c", CAPTURE, input, ...argv);
       const [stdout = "", status, stderr = ""] = said.split("\0");
       return { status: Number(status), stdout, stderr };
     };
@@ -90,6 +90,24 @@ await describeMachines("systemctl", (boot) => {
     expect(await lastLines(run, "good.service", 1, "err")).toEqual([]);
   });
 
+  test("a probe in the journal is found in journald's files", async () => {
+    const nowUsec = Date.now() * 1000;
+    const message = await writeProbe(run, undefined, crypto.randomUUID());
+    const cursor = await waitForEntry(
+      { directory: machine.journals },
+      message,
+      nowUsec,
+      AbortSignal.timeout(10_000),
+    );
+    const shown = await machine.run("journalctl", "--output=json", `--cursor=${cursor}`, "-n1");
+    expect(JSON.parse(shown)).toMatchObject({
+      __CURSOR: cursor,
+      MESSAGE: message,
+      PRIORITY: "6",
+      SYSLOG_IDENTIFIER: "agent-install",
+    });
+  });
+
   test("a unit that is masked, or not there, is told of", async () => {
     expect((await manager.state("masked.service")).problem).toBe("it is masked");
     expect((await manager.state("nowhere.service")).problem).toBe("there is no such unit");
@@ -110,10 +128,4 @@ test("without a service manager its own words are shown", async () => {
   );
   const missing = systemctlManager((_, options) => runCommand(["/nowhere/systemctl"], options));
   expect((await errorOf(missing.start("a.service"))).message).toContain("ENOENT");
-});
-
-test("nobody starts nothing", async () => {
-  await noManager.daemonReload();
-  await noManager.start("a.service");
-  expect(await noManager.state("a.service")).toEqual({ active: "inactive", problem: undefined });
 });

@@ -188,12 +188,27 @@ describe("goes back to the old one", () => {
 
   test("when the check fails", async () => {
     using host = new Host();
-    host.checks = () => [OK, { what: "sent", problem: "The probe is lost", hint: "Search" }];
+    const lost = { what: "sent", problem: "The probe is lost", hint: "Search" };
+    host.checks = () => (host.version === "1.3.0" ? [OK, lost] : [OK]);
     const error = await host.refusal(host.dir.write("download", program("1.3.0")));
     expect(error.message).toBe("Cannot upgrade to 1.3.0: The probe is lost; rolled back to 1.2.0");
     expect(host.version).toBe("1.2.0");
     expect(statSync(host.target).mode & 0o777).toBe(0o755);
     expect(host.done.at(-1)).toBe("restart busy.service with 1.2.0");
+  });
+
+  test("but not for what did not work before", async () => {
+    using host = new Host();
+    const down = { what: "answers", problem: "The receiver is down", hint: undefined };
+    host.checks = () => [OK, down];
+    const outcome = await host.upgrade(host.dir.write("download", program("1.3.0")));
+    expect(host.version).toBe("1.3.0");
+    expect(outcome.checks).toEqual([OK, down]);
+    expect(host.said).toEqual(["Warning: before the upgrade: The receiver is down"]);
+    const worse = { what: "sent", problem: "The probe is lost", hint: undefined };
+    host.checks = () => (host.version === "1.4.0" ? [down, worse] : [down]);
+    const error = await host.refusal(host.dir.write("download", program("1.4.0")));
+    expect(error.message).toBe("Cannot upgrade to 1.4.0: The probe is lost; rolled back to 1.3.0");
   });
 
   test("when the manifest cannot be written", async () => {

@@ -50,6 +50,7 @@ class Modelled {
     if (kind < 0.01) this.#append(256 * 1024 + this.#below(40_000));
     else if (kind < 0.3) this.#append(1 + this.#below(700));
     else if (kind < 0.33) this.#append(1 + this.#below(20_000));
+    else if (kind < 0.4) this.#appendWords(this.#below(3000));
     else if (kind < 0.6) this.#setWord((at, value) => this.file.set32(at, value));
     else if (kind < 0.9) this.#setWord((at, value) => this.file.poke32(at, value));
     else if (kind < 0.97) this.#ask();
@@ -70,14 +71,29 @@ class Modelled {
   #append(size: number): void {
     const bytes = new Uint8Array(size + 3);
     for (let i = 0; i < bytes.length; i++) bytes[i] = this.#random() * 256;
+    const offset = this.#place(bytes.subarray(3));
+    this.file.copyIn(offset, viewOf(bytes), 3, bytes.length);
+    this.#copies.push({ offset, bytes: bytes.subarray(3) });
+  }
+
+  #appendWords(count: number): void {
+    const words = new Int32Array(count + 1);
+    for (let i = 0; i <= count; i++) words[i] = this.#random() * 2 ** 32;
+    const bytes = new Uint8Array(words.buffer, 0, 4 * count);
+    const offset = this.#place(bytes);
+    this.file.copyWords(offset, words, count);
+    if (count > 0) this.#copies.push({ offset, bytes });
+  }
+
+  /** Where the file gets these bytes: the model has them there. */
+  #place(bytes: Uint8Array): number {
     const offset = this.#end;
-    this.#end = Math.ceil((offset + size) / 8) * 8;
+    this.#end = Math.ceil((offset + bytes.length) / 8) * 8;
     if (this.#end > this.#model.length) {
       this.#model = Buffer.concat([this.#model, Buffer.alloc(this.#end)]);
     }
-    this.#model.set(bytes.subarray(3), offset);
-    this.file.copyIn(offset, viewOf(bytes), 3, bytes.length);
-    this.#copies.push({ offset, bytes: bytes.subarray(3) });
+    this.#model.set(bytes, offset);
+    return offset;
   }
 
   #setWord(set: (offset: number, value: number) => void): void {

@@ -102,7 +102,9 @@ export class Container {
 
   async tryRun(command: readonly string[], options: RunOptions = {}): Promise<Outcome> {
     const { user, stdin = "", timeoutMs = RUN_LIMIT_MS } = options;
-    const become = user === undefined ? [] : ["runuser", `--user=${user}`, "--"];
+    // Not runuser: that logs its command.
+    const become =
+      user === undefined ? [] : ["setpriv", `--reuid=${user}`, `--regid=${user}`, "--init-groups"];
     const child = Bun.spawn(this.enter(...become, ...command), {
       env: environment(),
       stdio: [new Blob([stdin]), "pipe", "pipe"],

@@ -47,7 +47,8 @@ export class DyingDisk implements Disposable {
       return spy.mockImplementation((...words) => {
         const isRead = name === "openSync" && (Number(words[1]) & fs.constants.O_CREAT) === 0;
         if (!isRead) this.step(name);
-        return original(...words);
+        // No test cuts the power: it would only take long.
+        return name === "fsyncSync" ? undefined : original(...words);
       });
     });
   }

@@ -79,6 +79,8 @@ export class HostMachine {
       target: "multi-user.target",
       nspawn: [
         `--hostname=${name}`,
+        // As a host has; without it, there is no PrivateNetwork= for services.
+        "--capability=CAP_NET_ADMIN",
         `--network-namespace-path=${join(dir.path, "net")}`,
         ...binds.map(([from, to]) => `--bind-ro=${from}:${to}`),
       ],
@@ -177,6 +179,15 @@ export class HostMachine {
       }
       await Bun.sleep(50);
     }
+  }
+
+  /** A command that runs a command of this host where {@link rootPath} is the machine's root directory. */
+  outside(...command: string[]): string[] {
+    return ["nsenter", `--target=${this.#held.pid}`, "--mount", ...command];
+  }
+
+  get rootPath(): string {
+    return join(this.#dir.path, "root");
   }
 
   /** A property of a unit. */

@@ -37,7 +37,7 @@ const ACCOUNT_LINES = {
 };
 
 export class InstallRig implements Disposable {
-  readonly #dir = new TempDir();
+  readonly #dir = new TempDir(existsSync("/dev/shm") ? "/dev/shm" : undefined);
   readonly root: string;
   readonly manager: RecordedManager;
   readonly host: InstallHost;
@@ -97,9 +97,13 @@ export class InstallRig implements Disposable {
     return Object.fromEntries(lines.filter(([path]) => !path.startsWith("var/lib/journal-agent/")));
   }
 
-  apply(plan: Plan, options: Partial<ApplyOptions> = {}): Promise<ApplyResult> {
+  apply(
+    plan: Plan,
+    options: Partial<ApplyOptions> = {},
+    host: InstallHost = this.host,
+  ): Promise<ApplyResult> {
     const defaults = { options: {}, force: false, dryRun: false, start: true };
-    return applyPlan(plan, this.host, { ...defaults, ...options });
+    return applyPlan(plan, host, { ...defaults, ...options });
   }
 
   restore(options: Partial<RestoreOptions> = {}): Promise<RestoreResult> {
@@ -123,10 +127,10 @@ export class InstallRig implements Disposable {
 
   /** As systemd-sysusers does, which leaves what it replaces as `passwd-`. */
   #addUser(): void {
-    if (this.read("/etc/passwd").includes(`${USER}:`)) return;
     this.write("/etc/.pwd.lock", "", 0o600);
     for (const [name, line] of Object.entries(ACCOUNT_LINES)) {
       const text = this.read(`/etc/${name}`);
+      if (text.includes(`${USER}:`)) continue;
       this.write(`/etc/${name}-`, text);
       this.write(`/etc/${name}`, `${text}${line}`);
     }
@@ -188,11 +192,20 @@ export class RecordedManager implements ServiceManager {
 }
 
 /** A receiver's, with something of each kind. */
-export function serverPlan(rig: InstallRig, changes: { dropIn?: string; without?: string } = {}): Plan {
+export function serverPlan(
+  rig: InstallRig,
+  changes: { dropIn?: string; without?: string } = {},
+): Plan {
   const { dropIn = "[Service]\nRestart=always\n", without } = changes;
   const link = "/etc/systemd/system/multi-user.target.wants/systemd-journal-remote.service";
   const items: PlanItem[] = [
-    { kind: "file", path: BINARY, mode: 0o755, data: { copyOf: rig.binary }, purpose: "the program" },
+    {
+      kind: "file",
+      path: BINARY,
+      mode: 0o755,
+      data: { copyOf: rig.binary },
+      purpose: "the program",
+    },
     {
       kind: "directory",
       path: "/etc/ssl/journal-agent/server",
@@ -215,13 +228,13 @@ export function serverPlan(rig: InstallRig, changes: { dropIn?: string; without?
     items: items.filter(({ path }) => path !== without),
     commands: [
       {
-        argv: ["systemd-sysusers", "--root=%ROOT%", SYSUSERS],
+        argv: ["systemd-sysusers", "--root=%ROOT%", "journal-agent.conf"],
         purpose: "makes the user",
         after: [SYSUSERS],
         changes: ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"],
       },
       {
-        argv: ["systemd-tmpfiles", "--root=%ROOT%", TMPFILES],
+        argv: ["systemd-tmpfiles", "--root=%ROOT%", "journal-agent.conf"],
         purpose: "makes the directory",
         after: [TMPFILES],
         changes: [],

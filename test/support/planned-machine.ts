@@ -1,10 +1,11 @@
 /** Plans of roles, and a machine that is made as they say. */
-import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import type { HostFacts } from "../../src/install/host-facts.ts";
 import type { CertificatePlaces, Plan, PlanItem, Role } from "../../src/install/plan.ts";
 import type { ClientOptions, ServerOptions } from "../../src/install/roles/options.ts";
 import type { HostMachine } from "./host-machine.ts";
+import type { TestPki } from "./tls.ts";
 
 /** Of systemd's packages. */
 const STOCK_UNITS = [
@@ -28,6 +29,12 @@ export function hostFacts(systemdVersion: number, hasPackage: boolean): HostFact
     hostName: "web1",
   };
 }
+
+/** Of Debian's releases. */
+export const SYSTEMD_VERSIONS = { "bookworm-host": 252, "trixie-host": 257 } as const;
+
+/** The receiver's revocation list. */
+export const LISTS = "/etc/ssl/journal-agent/server/crl.pem";
 
 export function certificatePlaces(role: Role): CertificatePlaces {
   const directory = `/etc/ssl/journal-agent/${role}`;
@@ -96,4 +103,28 @@ function place(machine: HostMachine, item: PlanItem): void {
   } else if (typeof item.data === "string" || item.data instanceof Uint8Array) {
     machine.write(item.path, item.data, item.mode);
   }
+}
+
+/** Those of "server" and "web1", for both roles, and the list of {@link LISTS}. */
+export function placeCertificates(machine: HostMachine, pki: TestPki): void {
+  pki.issue("web1");
+  pki.writeCrl();
+  const copy = (from: string, to: string, mode: number) =>
+    machine.write(to, readFileSync(pki.path(from)), mode);
+  for (const [role, name] of [
+    ["server", "server"],
+    ["client", "web1"],
+  ] as const) {
+    const places = certificatePlaces(role);
+    copy(`${name}.key`, places.key, 0o600);
+    copy(`${name}.pem`, places.certificate, 0o644);
+    copy("ca.pem", places.authority, 0o644);
+  }
+  copy("ca.crl.pem", LISTS, 0o644);
+}
+
+/** A shell's command that succeeds when a received entry has this message. */
+export function findReceived(message: string): string {
+  const search = `journalctl --quiet --directory=/var/log/journal/remote "MESSAGE=${message}"`;
+  return `${search} | grep --quiet "${message}"`;
 }

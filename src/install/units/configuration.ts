@@ -8,12 +8,13 @@ export const CLIENT_CONFIGURATION = "/etc/systemd/journal-upload.conf.d/50-agent
 type Assignment = readonly [key: string, value: string];
 
 /** Certificates that are public: they are read where they are, again when they change. */
-export function serverConfiguration({ certificates, enroll }: ServerOptions): string {
+export function serverConfiguration(options: ServerOptions): string {
+  const { certificates, enroll, isLocalAuthority } = options;
   const { authority, lists } = certificates;
   return formatConfiguration("Remote", [
     ["TrustedCertificateFile", authority],
     ...(lists === undefined ? [] : ([["CRLFile", lists]] as const)),
-    ...(enroll ? ([["EnrollSocket", ENROLL_SOCKET]] as const) : []),
+    ...(enroll && isLocalAuthority ? ([["EnrollSocket", ENROLL_SOCKET]] as const) : []),
   ]);
 }
 
@@ -33,7 +34,7 @@ export function clientConfiguration({
   return assignments.length === 0 ? undefined : formatConfiguration("Upload", assignments);
 }
 
-export function formatConfiguration(section: string, assignments: readonly Assignment[]): string {
+function formatConfiguration(section: string, assignments: readonly Assignment[]): string {
   const lines = assignments.map(([key, value]) => `${key}=${requireLine(value)}\n`);
   return `# Written by "agent install", taken away by "agent uninstall". Settings of your own go into a file that sorts behind this.
 

@@ -1,5 +1,5 @@
 /** Renewal of the certificates of this machine: the same for both roles, as both may be here. */
-import { AUTHORITY_DIRECTORY, programPath } from "../roles/options.ts";
+import { programPath } from "../roles/options.ts";
 import { quotePath, quoteWord, type Section } from "./unit-text.ts";
 
 export const RENEW_SERVICE = "journal-agent-renew.service";
@@ -34,7 +34,7 @@ export function renewService(prefix: string): Section[] {
         ["ProtectKernelModules", "yes"],
         ["ProtectKernelTunables", "yes"],
         ["ProtectSystem", "strict"],
-        ["ReadWritePaths", `-/etc/ssl -${AUTHORITY_DIRECTORY} -/var/lib/journal-agent`],
+        ["ReadWritePaths", "-/etc/ssl -/var/lib/journal-agent"],
         ["RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"],
         ["RestrictNamespaces", "yes"],
         ["RestrictRealtime", "yes"],

@@ -16,10 +16,9 @@ export interface UnitForm {
 }
 
 /** Since which version a directive is known, where that is later than 239; others would make it write warnings. */
-export const SINCE: Readonly<Record<string, number>> = {
+const SINCE: Readonly<Record<string, number>> = {
   ProtectHostname: 242,
   RestrictSUIDSGID: 242,
-  OOMPolicy: 243,
   ProtectKernelLogs: 244,
   ProtectClock: 245,
   LoadCredential: 247,

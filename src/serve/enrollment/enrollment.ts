@@ -43,7 +43,7 @@ export interface EnrollmentStream {
 /** Failed enrolments within a minute. A secret of 256 bits is not guessed; it is the signer that is to have its peace. */
 export const FAILURES: AttemptLimits = { perOwnerMax: 10, totalMax: 60 };
 /** Renewals within a minute, by name: failed or not. */
-export const RENEWALS: AttemptLimits = { perOwnerMax: 10, totalMax: 600 };
+const RENEWALS: AttemptLimits = { perOwnerMax: 10, totalMax: 600 };
 /** Requests of strangers begun and not answered: of one address, and of all. Each may hold a body. */
 const STRANGERS: AttemptLimits = { perOwnerMax: 8, totalMax: 64 };
 /** Requests of known hosts, the same: strangers do not keep them out. */
@@ -54,8 +54,6 @@ const QUESTIONS_MAX = 6;
 const AUTHORITY_KEPT_MS = 60_000;
 /** The same for the answer that there is none. */
 const TROUBLE_KEPT_MS = 1_000;
-/** From the head to the end of the body, however it trickles. */
-export const REQUEST_TIMEOUT_MS = 20_000;
 /** When the signer may answer again. */
 const RETRY_AFTER_SEC = 5;
 

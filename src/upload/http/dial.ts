@@ -87,7 +87,8 @@ export async function dial(options: DialOptions): Promise<Socket> {
     return socket;
   } catch (cause) {
     tcp.destroy();
-    throw cause;
+    // Some of what is waited for tells of an end of its own.
+    throw signal.aborted ? signal.reason : cause;
   }
 }
 

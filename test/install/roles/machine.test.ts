@@ -1,6 +1,5 @@
 /** What the plans say, made on booted Debian hosts: whole units, and drop-ins of those of Debian's package. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { clientPlan } from "../../../src/install/roles/client.ts";
 import { serverPlan } from "../../../src/install/roles/server.ts";
 import { useAgentBinary } from "../../support/agent-binary.ts";
@@ -9,27 +8,35 @@ import { HostNetwork } from "../../support/host-network.ts";
 import {
   certificatePlaces,
   clientOptions,
+  findReceived,
   hostFacts,
+  LISTS,
+  placeCertificates,
+  SYSTEMD_VERSIONS,
   serverOptions,
   setUp,
 } from "../../support/planned-machine.ts";
 import { TestPki } from "../../support/tls.ts";
 
 const LIMIT_MS = 120_000;
-const VERSIONS = { "bookworm-host": 252, "trixie-host": 257 } as const;
+const RECEIVER = "systemd-journal-remote.service";
 const SERVICES = [
-  "systemd-journal-remote.service",
+  RECEIVER,
   "systemd-journal-upload.service",
   "systemd-journal-upload@extra.service",
 ];
 /** For lines of the program's own namespace. */
 const NAMESPACED = "[Service]\nType=oneshot\nLogNamespace=extra\nExecStart=echo from a namespace\n";
 const EXPOSURE_MAX = 1.5;
+/** Of less that can be said to systemd 239. */
+const OLD_EXPOSURE_MAX = 1.7;
+/** What systemd says of any service in a container with cgroups of version 1, not of its unit. */
+const CONTAINER_REMARKS = /compat systemd cgroup|kill control group/;
 
 const agent = useAgentBinary();
 
-/** Both roles on one machine. The version may be an older one than runs: what is written then is known to newer ones. */
-function testRoles(title: string, makeMachine: () => Promise<Rig>): void {
+/** Both roles on one machine. Its units may be those for an older version than runs: newer ones know them as well. */
+function testRoles(title: string, exposureMax: number, makeMachine: () => Promise<Rig>): void {
   describe(title, () => {
     const owned = new AsyncDisposableStack();
     let machine: HostMachine;
@@ -45,8 +52,7 @@ function testRoles(title: string, makeMachine: () => Promise<Rig>): void {
         await machine.run("systemctl", "start", "namespaced.service");
         await machine.run("logger", "hello from the tests");
         for (const message of ["hello from the tests", "from a namespace"]) {
-          const search = `journalctl --quiet --directory=/var/log/journal/remote "MESSAGE=${message}"`;
-          await machine.until(`${search} | grep --quiet "${message}"`);
+          await machine.until(findReceived(message));
         }
       },
       LIMIT_MS,
@@ -75,8 +81,7 @@ function testRoles(title: string, makeMachine: () => Promise<Rig>): void {
         for (const unit of SERVICES) {
           const analysis = await machine.run("systemd-analyze", "security", "--no-pager", unit);
           const [, exposure] = /exposure level for \S+: (\d+\.\d+)/.exec(analysis) ?? [];
-          expect(Number(exposure)).toBeLessThanOrEqual(EXPOSURE_MAX);
-          expect(Number(exposure)).toBeGreaterThan(0);
+          expect(Number(exposure ?? "NaN")).toBeLessThanOrEqual(exposureMax);
           const pid = await machine.property(unit, "MainPID");
           const status = await machine.run("cat", `/proc/${pid}/status`);
           expect(status).toMatch(/^CapEff:\t0+$/m);
@@ -116,27 +121,36 @@ function testRoles(title: string, makeMachine: () => Promise<Rig>): void {
         expect([exitCode, `${stdout}${stderr}`]).toEqual([0, ""]);
         const log = await machine.run("journalctl", "--quiet", "--boot", "--output=cat");
         const remarks = log.split("\n").filter((line) => /journal-(remote|upload)/.test(line));
-        expect(remarks.filter((line) => /Failed|Unknown|ignoring|proceeding/i.test(line))).toEqual(
-          [],
-        );
+        const complaints = remarks
+          .filter((line) => /Failed|Unknown|ignoring|proceeding/i.test(line))
+          .filter((line) => !CONTAINER_REMARKS.test(line));
+        expect(complaints).toEqual([]);
       },
       LIMIT_MS,
     );
 
     test(
-      "a service that is killed is started again, however often",
+      "a service that is killed is started again, and senders with it",
       async () => {
-        for (let round = 1; round <= 7; round++) {
-          await machine.run("systemctl", "kill", "--signal=KILL", "systemd-journal-remote.service");
-          await machine.until(
-            `systemctl show -p NRestarts --value systemd-journal-remote | grep -qx ${round} && systemctl is-active --quiet systemd-journal-remote`,
-            30_000,
-          );
-          if (round === 2) break;
+        for (const round of [1, 2]) {
+          await machine.run("kill", "-KILL", await machine.property(RECEIVER, "MainPID"));
+          const restarts = `systemctl show --value --property=NRestarts ${RECEIVER}`;
+          await machine.until(`${restarts} | grep --line-regexp ${round}`);
+          await machine.until(`systemctl is-active ${RECEIVER}`);
         }
         await machine.run("logger", "after the kill");
-        const search = "journalctl -q -D /var/log/journal/remote -o cat 'MESSAGE=after the kill'";
-        await machine.until(`${search} | grep --quiet after`);
+        await machine.until(findReceived("after the kill"));
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      "another port: the socket that is started again takes the service along",
+      async () => {
+        const before = await machine.property(RECEIVER, "MainPID");
+        await machine.run("systemctl", "restart", "systemd-journal-remote.socket");
+        await machine.until(`systemctl is-active ${RECEIVER}`);
+        expect(await machine.property(RECEIVER, "MainPID")).not.toBe(before);
       },
       LIMIT_MS,
     );
@@ -147,8 +161,7 @@ function testRoles(title: string, makeMachine: () => Promise<Rig>): void {
         await machine.reboot();
         for (const unit of SERVICES) await machine.until(`systemctl is-active ${unit}`);
         await machine.run("logger", "after the boot");
-        const search = "journalctl -q -D /var/log/journal/remote -o cat 'MESSAGE=after the boot'";
-        await machine.until(`${search} | grep --quiet after`);
+        await machine.until(findReceived("after the boot"));
       },
       LIMIT_MS,
     );
@@ -163,8 +176,6 @@ await describeHosts("plans of roles", HOST_SUITES, (suite) => {
   const make = (hasPackage: boolean, systemdVersion: number) => async (): Promise<Rig> => {
     await using owned = new AsyncDisposableStack();
     const pki = owned.use(new TestPki());
-    pki.issue("web1");
-    pki.writeCrl();
     const network = owned.use(await HostNetwork.open());
     const machine = owned.use(
       await HostMachine.boot({
@@ -179,29 +190,16 @@ await describeHosts("plans of roles", HOST_SUITES, (suite) => {
     if (hasPackage) await machine.installStockPackage();
     placeCertificates(machine, pki);
     const facts = hostFacts(systemdVersion, hasPackage);
-    const lists = "/etc/ssl/journal-agent/server/crl.pem";
-    const certificates = { ...certificatePlaces("server"), lists };
+    const certificates = { ...certificatePlaces("server"), lists: LISTS };
     await setUp(machine, serverPlan(serverOptions({ certificates }), facts));
     await setUp(machine, clientPlan(clientOptions({ namespaces: ["extra"] }), facts));
     const kept = owned.move();
     return { machine, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   };
-  testRoles(`whole units, systemd ${VERSIONS[suite]}`, make(false, VERSIONS[suite]));
-  testRoles(`drop-ins, systemd ${VERSIONS[suite]}`, make(true, VERSIONS[suite]));
-  if (suite === "trixie-host") testRoles("whole units as for systemd 239", make(false, 239));
-});
-
-function placeCertificates(machine: HostMachine, pki: TestPki): void {
-  for (const [role, name] of [
-    ["server", "server"],
-    ["client", "web1"],
-  ] as const) {
-    const places = certificatePlaces(role);
-    const copy = (from: string, to: string, mode: number) =>
-      machine.write(to, readFileSync(pki.path(from)), mode);
-    copy(`${name}.key`, places.key, 0o600);
-    copy(`${name}.pem`, places.certificate, 0o644);
-    copy("ca.pem", places.authority, 0o644);
-    copy("ca.crl.pem", `/etc/ssl/journal-agent/${role}/crl.pem`, 0o644);
+  const version = SYSTEMD_VERSIONS[suite];
+  testRoles(`whole units, systemd ${version}`, EXPOSURE_MAX, make(false, version));
+  testRoles(`drop-ins, systemd ${version}`, EXPOSURE_MAX, make(true, version));
+  if (suite === "trixie-host") {
+    testRoles("whole units as for systemd 239", OLD_EXPOSURE_MAX, make(false, 239));
   }
-}
+});

@@ -81,12 +81,10 @@ const UPLOAD = message("POST /upload", "MESSAGE=a\n\n", [
 ]);
 
 /** @param name of the certificate; "" = none */
-async function send(port: number, name: string, ...messages: string[]): Promise<HttpReply> {
+async function send(port: number, name: string, text: string): Promise<HttpReply> {
   using client = await TlsClient.connect(pki, name, port);
-  for (const each of messages) client.send(each);
-  const reply = await client.reply();
-  if (reply.headers.get("connection") === "close") await client.closed(5000);
-  return reply;
+  client.send(text);
+  return await client.reply();
 }
 
 const count = (reason: string): number => front?.counts().get(reason) ?? 0;
@@ -98,9 +96,12 @@ describe("a host without a certificate", () => {
       status: 200,
       body: "PEM of authority\n",
     });
-    const reply = await send(port, "", ENROLL);
+    using client = await TlsClient.connect(pki, "", port);
+    client.send(ENROLL);
+    const reply = await client.reply();
     expect(reply).toMatchObject({ status: 200, body: "PEM of enroll\n" });
     expect(reply.headers.get("connection")).toBe("close");
+    await client.closed(2000);
     expect(signer.questions).toEqual([
       { op: "authority", address: "127.0.0.1" },
       { op: "enroll", request: CSR, address: "127.0.0.1", secret: SECRET },
@@ -122,7 +123,10 @@ describe("a host without a certificate", () => {
 
   test("cannot send behind an enrolment on the same connection", async () => {
     const port = await start();
-    expect(await send(port, "", AUTHORITY, UPLOAD)).toMatchObject({ status: 200 });
+    using client = await TlsClient.connect(pki, "", port);
+    client.send(AUTHORITY + UPLOAD);
+    expect(await client.reply()).toMatchObject({ status: 200 });
+    await client.closed(5000);
     expect(ingest.streams).toHaveLength(0);
   });
 
@@ -301,6 +305,19 @@ describe("limits", () => {
     expect(await send(port, "", message("POST /enroll", "", [BEARER]))).toMatchObject({
       status: 400,
     });
+    expect(signer.questions).toEqual([]);
+  });
+
+  test("a body that trickles is cut in time, however steadily it grows", async () => {
+    const port = await start({}, { stalledTimeoutMs: 5000, handshakeTimeoutMs: 500 });
+    using client = await TlsClient.connect(pki, "", port);
+    const startMs = performance.now();
+    const [head = "", body = ""] = ENROLL.split("\r\n\r\n");
+    client.send(`${head}\r\n\r\n`);
+    const trickle = setInterval(() => client.send(body.slice(0, 1)), 40);
+    expect(await client.reply()).toMatchObject({ status: 408 });
+    clearInterval(trickle);
+    expect(performance.now() - startMs).toBeLessThan(2000);
     expect(signer.questions).toEqual([]);
   });
 

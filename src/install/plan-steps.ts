@@ -1,0 +1,74 @@
+/** Changes of the disk and states of units → what is done, in order. */
+import type { Changes } from "./changes.ts";
+import type { InstallHost } from "./host.ts";
+import type { Manifest } from "./manifest.ts";
+import type { Plan, PlannedUnit } from "./plan.ts";
+import { changedPaths, commandsToRun, instancesOf, isUnitFile, type Step } from "./steps.ts";
+
+export interface StepContext {
+  host: InstallHost;
+  manifest: Manifest;
+  wasActive: ReadonlyMap<string, boolean>;
+  /** Are units started and restarted? */
+  start: boolean;
+}
+
+/** Those that run now, by name. */
+export async function activeUnits(
+  { manager }: InstallHost,
+  units: readonly { name: string }[],
+): Promise<Map<string, boolean>> {
+  const result = new Map<string, boolean>();
+  for (const { name } of units) {
+    const state = await manager?.state(instancesOf(name));
+    result.set(name, /^(active|activating|reloading)$/.test(state?.active ?? ""));
+  }
+  return result;
+}
+
+/** In the order in which they are done. */
+export function planSteps(plan: Plan, changes: Changes, context: StepContext): Step[] {
+  const { host, wasActive, start } = context;
+  const steps: Step[] = [];
+  if (host.manager !== undefined) {
+    const dropped = changes.droppedUnits.filter(({ name }) => wasActive.get(name));
+    for (const { name } of dropped.reverse()) steps.push({ do: "stop", unit: name });
+  }
+  for (const change of changes.changes) steps.push({ do: "item", change });
+  for (const command of commandsToRun(plan, changes)) steps.push({ do: "run", command });
+  if (host.manager === undefined) return steps;
+  if ([...changedPaths(changes)].some(isUnitFile)) steps.push({ do: "reload" });
+  if (!start) return steps;
+  return [...steps, ...launches(plan, changes, context)];
+}
+
+/** A socket is not started while its service runs without it: systemd refuses that. */
+function launches(plan: Plan, changes: Changes, { wasActive, manifest }: StepContext): Step[] {
+  const steps: Step[] = [];
+  const stopped = new Set<string>();
+  for (const unit of plan.units) {
+    const { name } = unit;
+    if (unit.activation === "none") continue;
+    const isActive = wasActive.get(name) === true && !stopped.has(name);
+    const service = name.replace(/\.socket$/, ".service");
+    if (!isActive && service !== name && wasActive.get(service) === true) {
+      steps.push({ do: "stop", unit: service });
+      stopped.add(service);
+    }
+    if (!isActive) steps.push({ do: "start", unit: name });
+    else if (isAffected(unit, changes, manifest)) steps.push({ do: "restart", unit: name });
+  }
+  return steps;
+}
+
+/** By what it depends on, or depended on until now. */
+function isAffected(
+  { name, dependsOn }: PlannedUnit,
+  changes: Changes,
+  manifest: Manifest,
+): boolean {
+  const changed = changedPaths(changes);
+  const records = Object.values(manifest.roles).flatMap(({ units }) => units);
+  const before = records.filter((unit) => unit.name === name).flatMap((unit) => unit.dependsOn);
+  return [...dependsOn, ...before].some((path) => changed.has(path));
+}
