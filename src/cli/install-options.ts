@@ -113,7 +113,7 @@ export const INSTALL_OPTIONS: readonly Option[] = [
     "san",
     "NAMES",
     CERTIFICATES,
-    "Names and addresses by which clients reach the server: DNS:logs.example.net,IP:192.0.2.10",
+    "Server: names and addresses by which clients reach it: DNS:logs.example.net,IP:192.0.2.10",
   ),
   value("bundle", "FILE", CERTIFICATES, "All that a machine needs, made by agent certs bundle"),
   value(
@@ -149,6 +149,30 @@ export const UNINSTALL_OPTIONS: readonly Option[] = [
   DRY_RUN_OPTION,
   FORCE_OPTION,
 ];
+
+/** What goes with what is done instead of installing. */
+const ACTION_OPTIONS = {
+  status: [ROOT_OPTION.name, JSON_OPTION.name],
+  renew: [FORCE_OPTION.name],
+  upgrade: [SHA256_OPTION.name],
+} as const satisfies Record<string, readonly string[]>;
+const ACTIONS = ["status", "renew", "upgrade"] as const;
+
+/** @throws AgentError E_USAGE for options of another action: what they ask for would not be done */
+export function readAction({ uses }: CommandLine): (typeof ACTIONS)[number] | "install" {
+  const names = uses.map(({ option }) => option.name);
+  const action = ACTIONS.find((each) => names.includes(each));
+  if (action === undefined) {
+    const stray = names.find((name) => name === JSON_OPTION.name || name === SHA256_OPTION.name);
+    if (stray === undefined) return "install";
+    const needed = stray === JSON_OPTION.name ? "--status" : "--upgrade=";
+    throw new AgentError("E_USAGE", `Cannot use "--${stray}": it is for ${needed}`);
+  }
+  const allowed: readonly string[] = [action, ...ACTION_OPTIONS[action]];
+  const other = names.find((name) => !allowed.includes(name));
+  if (other === undefined) return action;
+  throw new AgentError("E_USAGE", `Cannot use "--${other}" together with "--${action}"`);
+}
 
 /** @throws AgentError E_USAGE */
 export function readInstallRequest(line: CommandLine, readStdin: () => string): InstallRequest {
@@ -206,6 +230,7 @@ const ONLY_FOR: Readonly<Record<string, Role>> = {
   enroll: "server",
   "no-enroll": "server",
   "init-ca": "server",
+  san: "server",
   crl: "server",
   server: "client",
   targets: "client",
@@ -218,24 +243,15 @@ function readFiles(line: CommandLine): InstallRequest["files"] {
     absolute(line, name),
   );
   const lists = absolute(line, "crl");
-  if (
-    key === undefined &&
-    certificate === undefined &&
-    authority === undefined &&
-    lists === undefined
-  )
-    return undefined;
+  const isAnyGiven = [key, certificate, authority, lists].some((file) => file !== undefined);
+  if (!isAnyGiven) return undefined;
   if (key !== undefined && certificate !== undefined && authority !== undefined) {
     return { key, certificate, authority, lists };
   }
   const missing = key === undefined ? "key" : certificate === undefined ? "cert" : "trust";
-  throw new AgentError(
-    "E_USAGE",
-    `Cannot use certificates of your own: "--${missing}=" is missing`,
-    {
-      hint: "--key=, --cert= and --trust= belong together",
-    },
-  );
+  const message = `Cannot use certificates of your own: "--${missing}=" is missing`;
+  const hint = "--key=, --cert= and --trust= belong together";
+  throw new AgentError("E_USAGE", message, { hint });
 }
 
 /** systemd's names of namespaces: journald.conf(5), LogNamespace= of systemd.exec(5). */

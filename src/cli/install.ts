@@ -1,23 +1,24 @@
 /** `agent install`: sets this machine up, and says what it did, whether it works and how to go on. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { AgentError, ExitStatus } from "../errors.ts";
+import { ExitStatus } from "../errors.ts";
 import type { CheckResult } from "../install/check.ts";
 import type { Installed, InstallIo } from "../install/install.ts";
 import type { InstallRequest } from "../install/install-request.ts";
+import type { RenewOutcome } from "../install/renew.ts";
 import { log } from "../log.ts";
+import { formatAuthority } from "../upload/http/upload-url.ts";
 import { formatDay } from "./certs-verb.ts";
-import { command, print } from "./command.ts";
+import { command, print, reportError } from "./command.ts";
 import {
   FORCE_OPTION,
   INSTALL_OPTIONS,
   JSON_OPTION,
   optionValue,
-  RENEW_OPTION,
+  readAction,
   readInstallRequest,
   readRoot,
   SHA256_OPTION,
-  STATUS_OPTION,
   UPGRADE_OPTION,
 } from "./install-options.ts";
 import { type CommandLine, hasOption } from "./options.ts";
@@ -32,21 +33,25 @@ export const installCommand = command({
     "Options that are not given stay as at the last run. What others configured is kept; agent uninstall takes back what was done.",
     "On the server: agent install --role=server --init-ca --name=logs --san=DNS:logs.example.net,IP:192.0.2.10; then agent certs issue web1, and agent certs bundle web1 --server=https://logs.example.net:19532 --output=web1.bundle. On the client: agent install --role=client --bundle=web1.bundle.",
     "Or, on the server: agent install --role=server --enroll, agent certs token web1; on the client: agent install --role=client --server=https://logs.example.net:19532 --token=TOKEN.",
-    "Exit status: 0 when it is installed and works; 69 when it is installed, but a check failed; else nothing was changed.",
+    "Exit status: 0 when it is installed and works; 69 when it is installed but a check failed, or when no receiver could be reached for a certificate; with that and with any other, nothing was changed unless a check is shown as failed.",
   ],
   run: runInstall,
 });
 
 async function runInstall(line: CommandLine): Promise<ExitStatus | 0> {
-  const [instead, second] = [STATUS_OPTION, RENEW_OPTION, UPGRADE_OPTION]
-    .map(({ name }) => name)
-    .filter((name) => hasOption(line, name));
-  if (second !== undefined) {
-    throw new AgentError("E_USAGE", `Cannot use "--${second}": "--${instead}" is given, too`);
+  switch (readAction(line)) {
+    case "status":
+      return await showStatus(line);
+    case "renew":
+      return await renew(line);
+    case "upgrade":
+      return await upgradeProgram(line);
+    case "install":
+      return await installRole(line);
   }
-  if (instead === STATUS_OPTION.name) return await showStatus(line);
-  if (instead === RENEW_OPTION.name) return await renew(line);
-  if (instead === UPGRADE_OPTION.name) return await upgradeProgram(line);
+}
+
+async function installRole(line: CommandLine): Promise<ExitStatus | 0> {
   const request = readInstallRequest(line, () => readFileSync(0, "utf8"));
   const { install } = await import("../install/install.ts");
   return report(request, await install(request, installIo()));
@@ -83,22 +88,26 @@ async function showStatus(line: CommandLine): Promise<0> {
   );
 }
 
-async function renew(line: CommandLine): Promise<0> {
+/** @returns the exit status of the first that failed */
+async function renew(line: CommandLine): Promise<ExitStatus | 0> {
   const { renewInstalled } = await import("../install/renew.ts");
   const isForced = hasOption(line, FORCE_OPTION.name);
-  for (const { role, what, name, notAfterMs } of await renewInstalled({
-    isForced,
-    io: installIo(),
-  })) {
-    const text = `Certificate "${name}" of the ${role}: ${what}, valid until ${formatDay(notAfterMs)}`;
-    if (what !== "due, but nobody renews it") log.info(text);
-    else {
-      log.warn(text);
-      log.info(
-        "Where the authority is: agent install --role=server --enroll; or bring a new bundle: agent install --role=client --bundle=FILE",
-      );
-    }
+  const outcomes = await renewInstalled({ isForced, io: installIo() });
+  return outcomes.map(reportRenewal).find((status) => status !== 0) ?? 0;
+}
+
+function reportRenewal(outcome: RenewOutcome): ExitStatus | 0 {
+  if (outcome.what === "failed") return reportError(outcome.error, "agent install");
+  const { role, what, name, notAfterMs } = outcome;
+  const text = `Certificate "${name}" of the ${role}: ${what}, valid until ${formatDay(notAfterMs)}`;
+  if (what !== "due, but nobody renews it") {
+    log.info(text);
+    return 0;
   }
+  log.warn(text);
+  const bundle = `agent install --role=${role} --bundle=FILE`;
+  const enrolling = "Where the authority is: agent install --role=server --enroll; or bring";
+  log.info(`${role === "client" ? enrolling : "Bring"} a new bundle: ${bundle}`);
   return 0;
 }
 
@@ -120,6 +129,7 @@ async function upgradeProgram(line: CommandLine): Promise<0> {
   );
 }
 
+/** Results go to stdout, what is wrong to stderr. */
 function report(request: InstallRequest, installed: Installed): ExitStatus | 0 {
   const { lines, isChanged, warnings, checks } = installed;
   for (const warning of warnings) log.warn(warning);
@@ -146,32 +156,44 @@ function printChecks(checks: readonly CheckResult[]): void {
 }
 
 /** What an operator wants to know next. */
-function nextSteps({ role }: InstallRequest, { options, name }: Installed): string[] {
-  const { port, enroll, isLocalAuthority, daemon, servers } = options;
-  if (role === "client") {
-    const where = servers.length === 0 ? "as configured" : servers.join(", ");
+function nextSteps(request: InstallRequest, installed: Installed): string[] {
+  const isServer = request.role === "server";
+  const unit = isServer ? "systemd-journal-remote" : "systemd-journal-upload";
+  const undo = `Undo: agent uninstall${request.root === "" ? "" : ` --root=${request.root}`}`;
+  const lines = isServer
+    ? ["Received journals: /var/log/journal/remote; journalctl --directory=/var/log/journal/remote"]
+    : [whereSent(installed)];
+  if (request.root !== "") lines.push("It starts when the image is booted");
+  else if (!request.starts)
+    lines.push(`Not started: systemctl start ${startedUnits(unit, isServer)}`);
+  if (request.root === "") lines.push(`Status: systemctl status ${unit}; agent install --status`);
+  return [...lines, ...(isServer ? addClient(installed) : []), undo];
+}
+
+function startedUnits(unit: string, isServer: boolean): string {
+  return isServer ? `${unit}.socket ${unit}.service` : unit;
+}
+
+function whereSent({ options, name }: Installed): string {
+  const where = options.servers.length === 0 ? "as configured" : options.servers.join(", ");
+  return `Journals of this machine${name === undefined ? "" : `, as "${name}",`} go to: ${where}`;
+}
+
+function addClient({ options, name }: Installed): string[] {
+  const { port, enroll, isLocalAuthority, daemon, names } = options;
+  if (!isLocalAuthority) {
+    return ["A client needs a certificate of the authority that is trusted here"];
+  }
+  const host = (names.find(({ type }) => type === "dns") ?? names[0])?.value ?? name ?? hostname();
+  const url = `https://${formatAuthority(host, port)}`;
+  if (enroll && daemon === "agent") {
     return [
-      `Journals of this machine${name === undefined ? "" : `, as "${name}",`} go to: ${where}`,
-      "Status: systemctl status systemd-journal-upload; agent install --status",
-      "Undo: agent uninstall",
+      `Add a client, here:   agent certs token web1 --server=${url}`,
+      "and there:            the command that it prints",
     ];
   }
-  const url = `https://${options.names.find(({ type }) => type === "dns")?.value ?? options.names[0]?.value ?? name ?? hostname()}:${port}`;
-  const add = !isLocalAuthority
-    ? ["A client needs a certificate of the authority that is trusted here"]
-    : enroll && daemon === "agent"
-      ? [
-          `Add a client, here:   agent certs token web1 --server=${url}`,
-          "and there:            the command that it prints",
-        ]
-      : [
-          `Add a client, here:   agent certs issue web1 && agent certs bundle web1 --server=${url} --output=web1.bundle`,
-          "and there:            agent install --role=client --bundle=web1.bundle",
-        ];
   return [
-    `Received journals: /var/log/journal/remote; journalctl --directory=/var/log/journal/remote`,
-    "Status: systemctl status systemd-journal-remote; agent install --status",
-    ...add,
-    "Undo: agent uninstall",
+    `Add a client, here:   agent certs issue web1 && agent certs bundle web1 --server=${url} --output=web1.bundle`,
+    "and there:            agent install --role=client --bundle=web1.bundle",
   ];
 }

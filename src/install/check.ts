@@ -3,13 +3,14 @@ import { readCertificate } from "../certs/certificate.ts";
 import { AgentError } from "../errors.ts";
 import { readCertificateBytes } from "../platform/pem-files.ts";
 import type { RunCommand } from "../platform/run.ts";
-import type { ProxyUrl } from "../upload/http/proxy.ts";
+import type { ProxyEnvironment, ProxyUrl } from "../upload/http/proxy.ts";
 import { parseUploadUrl, type UploadUrl } from "../upload/http/upload-url.ts";
 import type { PlaceSettings } from "../upload/settings.ts";
 import { findStatePlace } from "../upload/state-place.ts";
 import { type HandshakeOutcome, tryHandshake } from "./handshake.ts";
 import type { CertificatePlaces } from "./plan.ts";
 import { isBehind, waitForEntry, writeProbe } from "./probe.ts";
+import { isStoredThere } from "./receipt.ts";
 import type { ServiceManager } from "./service-manager.ts";
 
 /** One thing that was tried. */
@@ -60,6 +61,8 @@ export interface ClientCheck {
   /** Undefined: no certificates, which https: needs. */
   places: CertificatePlaces | undefined;
   proxy?: ProxyUrl | undefined;
+  /** Where proxies are named, for what is asked of the receiver itself. */
+  environment: ProxyEnvironment;
   /** Where the receiver is this machine: the directory of its journals. */
   receivedDirectory: string | undefined;
   run: RunCommand;
@@ -217,9 +220,12 @@ async function checkProbe(
     }
     results.push(okResult(written));
     results.push(await checkAcknowledged(instance, urls, options.targets, cursor, abort));
-    if (options.receivedDirectory === undefined || !results.every(isOk)) return results;
-    results.push(await checkArrived(options.receivedDirectory, message, nowUsec, abort));
-    return results;
+    if (!results.every(isOk)) return results;
+    const arrival =
+      options.receivedDirectory === undefined
+        ? await checkStored(urls, options, { cursor, message })
+        : await checkArrived(options.receivedDirectory, message, nowUsec, abort);
+    return arrival === undefined ? results : [...results, arrival];
   } catch (error) {
     return [...results, failed(`${unit} sends a probe`, error)];
   }
@@ -254,6 +260,31 @@ async function checkAcknowledged(
     }
     await Bun.sleep(POLL_MS);
   }
+}
+
+/** Undefined: no receiver says. */
+async function checkStored(
+  urls: readonly UploadUrl[],
+  { places, targets, environment }: ClientCheck,
+  probe: { cursor: string; message: string },
+): Promise<CheckResult | undefined> {
+  if (places === undefined) return undefined;
+  const what = "it is read back from the receiver";
+  const answers: boolean[] = [];
+  for (const url of urls.filter(({ isSecure }) => isSecure)) {
+    try {
+      const answer = await isStoredThere({ url, places, environment, ...probe });
+      if (answer !== undefined) answers.push(answer);
+    } catch (error) {
+      // Of several receivers one is enough, unless each gets all.
+      if (urls.length === 1 || targets === "mirror") return failed(what, error);
+    }
+  }
+  if (answers.length === 0) return undefined;
+  const isThere = targets === "mirror" ? answers.every(Boolean) : answers.some(Boolean);
+  if (isThere) return okResult(what);
+  const problem = "The probe was acknowledged, but the receiver does not know it";
+  return { what, problem, hint: "Its log may say why: journalctl --unit=systemd-journal-remote" };
 }
 
 async function checkArrived(

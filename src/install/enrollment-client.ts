@@ -3,7 +3,7 @@
  * and stays here. `src/serve/enrollment/` is the other side.
  */
 import type { KeyObject } from "node:crypto";
-import { readCertificates } from "../certs/certificate.ts";
+import { readCertificate, readCertificates } from "../certs/certificate.ts";
 import { formatPrivateKey, generateKey, isSameKey, readPrivateKey } from "../certs/keys.ts";
 import { alternativeNames } from "../certs/names.ts";
 import { readPem } from "../certs/pem.ts";
@@ -11,15 +11,8 @@ import { authorityFingerprint, formatSecret, type Token } from "../certs/token.t
 import { AgentError } from "../errors.ts";
 import type { IdentityFiles } from "../upload/http/client-identity.ts";
 import type { ProxyEnvironment } from "../upload/http/proxy.ts";
+import type { HostCertificate, KeyedCertificate } from "./host-certificate.ts";
 import { type HttpsAnswer, requestOnce } from "./https-request.ts";
-
-/** What a host has after it, as PEM. */
-export interface HostCertificate {
-  certificate: string;
-  authority: string;
-  /** "" = none. */
-  lists: string;
-}
 
 export interface EnrollOptions {
   server: string;
@@ -29,11 +22,9 @@ export interface EnrollOptions {
 
 export interface RenewOptions {
   server: string;
-  /** The present ones: files, and what is in them. */
+  /** Where the present ones are, for the messages. */
   files: IdentityFiles & { keyFile: string; certificateFile: string; trust: string };
-  key: string;
-  certificate: string;
-  authority: string;
+  present: KeyedCertificate;
   environment: ProxyEnvironment;
 }
 
@@ -43,11 +34,31 @@ const RENEW = "renew the certificate at";
 const NO_FILES: IdentityFiles = { keyFile: undefined, certificateFile: undefined, trust: "all" };
 
 /**
+ * Of several receivers, at the first that does it.
+ * @throws AgentError E_PEER, E_CERT: what the first one said
+ */
+export async function enrollAtFirst(
+  servers: readonly string[],
+  options: Omit<EnrollOptions, "server">,
+): Promise<{ server: string; host: KeyedCertificate }> {
+  const failures: AgentError[] = [];
+  for (const server of servers) {
+    try {
+      return { server, host: await enroll({ ...options, server }) };
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      failures.push(error);
+    }
+  }
+  throw failures[0] ?? new RangeError("A token needs a server");
+}
+
+/**
  * The receiver is believed only what the token says: first whose certificate the authority's is, then, on a connection that
  * this authority vouches for, the rest.
  * @throws AgentError E_PEER, E_CERT
  */
-export async function enroll(options: EnrollOptions): Promise<HostCertificate & { key: string }> {
+export async function enroll(options: EnrollOptions): Promise<KeyedCertificate> {
   const { server, token, environment } = options;
   const authority = await fetchAuthority(options);
   const key = await generateKey("p256");
@@ -64,7 +75,7 @@ export async function enroll(options: EnrollOptions): Promise<HostCertificate & 
     checksServer: true,
   });
   requireSuccess(answer, ENROLL, server);
-  const host = readAnswer(answer.body, token.name, key);
+  const host = readAnswer(answer.body, token.name, key, token.fingerprint);
   return { ...host, key: await formatPrivateKey(key, undefined) };
 }
 
@@ -74,25 +85,23 @@ export async function enroll(options: EnrollOptions): Promise<HostCertificate & 
  * @throws AgentError E_PEER, E_CERT
  */
 export async function renewAtReceiver(options: RenewOptions): Promise<HostCertificate | "off"> {
-  const { server, files, environment } = options;
-  const key = readPrivateKey(options.key, files.keyFile);
-  const [present] = readCertificates(options.certificate, files.certificateFile);
-  if (present === undefined)
-    throw new AgentError("E_CERT", `Cannot renew "${files.certificateFile}": no certificate in it`);
+  const { server, files, present, environment } = options;
+  const key = readPrivateKey(present.key, files.keyFile);
+  const { name } = readCertificate(present.certificate, files.certificateFile).facts;
   const answer = await requestOnce({
     server,
     verb: RENEW,
     method: "POST",
     path: "/renew",
-    body: await requestFor(present.facts.name, key),
-    identity: { key: options.key, cert: options.certificate, ca: options.authority },
+    body: await requestFor(name, key),
+    identity: { key: present.key, cert: present.certificate, ca: present.authority },
     environment,
     files,
     checksServer: true,
   });
   if (answer.status === 404) return "off";
   requireSuccess(answer, RENEW, server);
-  return readAnswer(answer.body, present.facts.name, key);
+  return readAnswer(answer.body, name, key);
 }
 
 /** PEM of the authority that the token names, whoever the other side is. */
@@ -140,8 +149,16 @@ function requireSuccess({ status, body }: HttpsAnswer, verb: string, server: str
   throw new AgentError("E_PEER", `Cannot ${verb} "${server}": it answers ${status}: ${text}`);
 }
 
-/** What was signed has to be what was asked for. */
-function readAnswer(text: string, name: string, key: KeyObject): HostCertificate {
+/**
+ * What was signed has to be what was asked for.
+ * @param fingerprint of the authority that has to have signed it; undefined: any of those in it
+ */
+function readAnswer(
+  text: string,
+  name: string,
+  key: KeyObject,
+  fingerprint?: Buffer,
+): HostCertificate {
   const certificates = readCertificates(text, ANSWER);
   const leaf = certificates.find(({ facts }) => !facts.isAuthority);
   const authorities = certificates.filter(({ facts }) => facts.isAuthority);
@@ -153,8 +170,15 @@ function readAnswer(text: string, name: string, key: KeyObject): HostCertificate
   if (!isSameKey(key, leaf.x509.publicKey)) throw fail("the certificate is for another key");
   if (leaf.facts.name !== name)
     throw fail(`the certificate is for "${leaf.facts.name}", need one for "${name}"`);
-  if (!authorities.some(({ x509 }) => leaf.x509.verify(x509.publicKey))) {
-    throw fail("none of the authorities in it signed the certificate");
+  const signers = authorities.filter(
+    ({ x509 }) => fingerprint === undefined || authorityFingerprint(x509.raw).equals(fingerprint),
+  );
+  if (!signers.some(({ x509 }) => leaf.x509.verify(x509.publicKey))) {
+    const whose =
+      fingerprint === undefined
+        ? "none of the authorities in it"
+        : "not the authority that the token names";
+    throw fail(`${whose} signed the certificate`);
   }
   const lists = readPem(text).filter(({ label }) => label === "X509 CRL");
   return {

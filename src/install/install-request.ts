@@ -42,6 +42,8 @@ export interface SavedOptions {
   name?: string;
   names: readonly AlternativeName[];
   places?: CertificatePlaces;
+  /** SHA-256 of the secret of the token that the certificate was got with: it is used up. */
+  tokenHash?: string;
   isLocalAuthority: boolean;
 }
 

@@ -1,26 +1,24 @@
 /** `agent install`: from a request to a machine that is set up, and seen to work. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { AuthorityOptions } from "../certs/authority.ts";
-import { DEFAULT_DIRECTORY } from "../certs/directory.ts";
 import { AgentError } from "../errors.ts";
-import { type RunCommand, runCommand } from "../platform/run.ts";
+import { runCommand } from "../platform/run.ts";
 import type { ProxyEnvironment } from "../upload/http/proxy.ts";
 import { applyPlan, type Performed } from "./apply.ts";
 import {
   type CertificateSource,
-  ownPlaces,
   type PreparedCertificates,
   prepareCertificates,
 } from "./certificate-source.ts";
 import type { CheckResult } from "./check.ts";
 import type { InstallHost } from "./host.ts";
+import { isOwn } from "./host-certificate.ts";
 import { type HostFacts, readHostFacts } from "./host-facts.ts";
 import type { InstallRequest, SavedOptions } from "./install-request.ts";
-import { readManifest } from "./manifest.ts";
+import { hasAuthority } from "./local-authority.ts";
+import { type Manifest, readManifest } from "./manifest.ts";
 import type { Plan, PlanItem } from "./plan.ts";
 import { preflight, relabelCommand } from "./preflight.ts";
-import { lockInstallation } from "./recover.ts";
+import { lockInstallation, recoverRun } from "./recover.ts";
 import { readConfigured, resolveRequest } from "./resolve-request.ts";
 import { clientPlan } from "./roles/client.ts";
 import { AUTHORITY_DIRECTORY } from "./roles/options.ts";
@@ -48,26 +46,30 @@ export interface Installed {
   checks: CheckResult[];
 }
 
-/**
- * @param source instead of what the request says about certificates: new ones, in the place of the present ones
- * @throws AgentError: then everything is as it was
- */
+/** @throws AgentError: then everything is as it was */
 export async function install(
   request: InstallRequest,
   io: InstallIo,
-  source?: CertificateSource,
+  host: InstallHost = openHost(request.root),
 ): Promise<Installed> {
-  const host = openHost(request.root);
-  const facts = await readTargetFacts(request.root);
-  // Without the right to write, the lock says less than the preflight does. Renewal runs in a sandbox that lets it write no
-  // programs, and writes none.
-  if (source?.kind !== "renewed") await requireFit(request, facts, undefined, io);
-  return await withLock(request.root, async () => {
-    const manifest = readManifest(request.root);
-    const saved = manifest.roles[request.role]?.options as SavedOptions | undefined;
-    const resolved = resolveRequest(request, saved, facts, source);
-    return await carryOut({ request, io, host, facts }, resolved.options, resolved.source);
-  });
+  const { root, isDryRun } = request;
+  // Before the lock, which without the right to write says less than this does.
+  await requireFit(request, await readTargetFacts(host), undefined, io);
+  const lock = lockInstallation(root);
+  try {
+    // What an interrupted run left is not what the machine is.
+    const warnings = isDryRun ? [] : ((await recoverRun(host)) ?? []);
+    const facts = await readTargetFacts(host);
+    const manifest = readManifest(root);
+    const { options, source } = resolveRequest(request, manifest, facts);
+    const context: Context = { request, io, host, facts, manifest };
+    // A token is good once: it is spent when nothing else stands in the way.
+    if (source.kind === "token" && !isDryRun) await carryOut(asDryRun(context), options, source);
+    const installed = await carryOut(context, options, source);
+    return { ...installed, warnings: [...warnings, ...installed.warnings] };
+  } finally {
+    lock.release();
+  }
 }
 
 interface Context {
@@ -75,6 +77,11 @@ interface Context {
   io: InstallIo;
   host: InstallHost;
   facts: HostFacts;
+  manifest: Manifest;
+}
+
+function asDryRun(context: Context): Context {
+  return { ...context, request: { ...context.request, isDryRun: true } };
 }
 
 async function carryOut(
@@ -84,82 +91,87 @@ async function carryOut(
 ): Promise<Installed> {
   const { request, io, host, facts } = context;
   const { role, root, isDryRun } = request;
-  const certificates = await prepareCertificates(source, {
-    role,
-    root,
-    isDryRun,
-    nowMs: io.nowMs,
-    environment: io.environment,
-    authority: io.authority,
-  });
+  const { nowMs, environment, authority } = io;
+  const { daemon } = wanted;
+  const prepare = { role, daemon, root, isDryRun, nowMs, environment, authority };
+  const certificates = await prepareCertificates(source, prepare);
   const options = settle(wanted, certificates, facts, request);
   const bare = planOf(options, certificates, context);
-  const fit = { options, plan: bare };
-  const { warnings, isSelinuxEnforcing } =
-    source.kind === "renewed"
-      ? { warnings: [], isSelinuxEnforcing: false }
-      : await requireFit(request, facts, fit, io);
-  const plan = isSelinuxEnforcing ? withLabels(bare) : bare;
+  const fit = await requireFit(request, facts, { options, plan: bare }, io);
+  const plan = fit.isSelinuxEnforcing ? withLabels(bare) : bare;
+  const { perform } = certificates;
   const result = await applyPlan(plan, host, {
     options,
     force: request.isForced,
     dryRun: isDryRun,
     start: request.starts,
-    ...(source.kind === "authority" ? { perform: () => performCertificates(certificates) } : {}),
+    ...(perform === undefined ? {} : { perform: () => performed(perform, certificates) }),
   });
-  const done = isDryRun ? certificates.steps : [...result.performed];
+  const done = perform === undefined || isDryRun ? certificates.steps : result.performed;
   const lines = result.steps.flatMap((step) => describeStep(step, { root, withContent: isDryRun }));
-  const { manager } = host;
-  const { environment } = io;
-  const checks =
-    request.checks && !isDryRun && manager !== undefined
-      ? await selfCheck({ role, options, manager, manifest: readManifest(root), environment })
-      : [];
   return {
     options,
     name: certificates.name,
     lines: [...done, ...lines],
     isChanged: done.length + result.steps.length > 0,
-    warnings: [...warnings, ...result.warnings],
-    checks,
+    warnings: [...fit.warnings, ...result.warnings],
+    checks: isDryRun ? [] : await tryOut(context, options),
   };
 }
 
-async function performCertificates({ perform, places }: PreparedCertificates): Promise<Performed> {
+async function performed(
+  perform: () => Promise<string[]>,
+  { places }: PreparedCertificates,
+): Promise<Performed> {
   const done = await perform();
   const changed = done.length === 0 || places === undefined ? [] : [places.key, places.certificate];
   return { done, changed };
 }
 
+/** It is installed then, whatever comes of it. */
+async function tryOut(
+  { request, io, host }: Context,
+  options: SavedOptions,
+): Promise<CheckResult[]> {
+  const { role, root, checks } = request;
+  const { manager } = host;
+  if (!checks || manager === undefined) return [];
+  const { environment } = io;
+  try {
+    return await selfCheck({ role, options, manager, manifest: readManifest(root), environment });
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    const { message: problem, hint } = error;
+    return [{ what: "what is installed can be tried out", problem, hint }];
+  }
+}
+
 /** What is known when the certificates are. @throws AgentError E_USAGE */
 function settle(
   wanted: SavedOptions,
-  { places, isLocalAuthority, name, server }: PreparedCertificates,
+  { places, isLocalAuthority, name, server, tokenHash }: PreparedCertificates,
   facts: HostFacts,
-  { role }: InstallRequest,
+  request: InstallRequest,
 ): SavedOptions {
-  const { name: wantedName, places: _former, ...rest } = wanted;
-  const servers = rest.servers.length > 0 || server === undefined ? rest.servers : [server];
-  if (
-    role === "client" &&
-    servers.length === 0 &&
-    readConfigured(role, facts.root).urls.length === 0
-  ) {
+  const { name: wantedName, places: _places, tokenHash: _tokenHash, ...rest } = wanted;
+  // The server in a bundle is newer than the one of the last time.
+  const isInBundle = request.servers === undefined && server !== undefined;
+  const servers = isInBundle ? [server] : rest.servers;
+  const isSender = request.role === "client";
+  if (isSender && servers.length === 0 && readConfigured("client", facts.root).urls.length === 0) {
+    const problem = "it is not said where journals are sent";
     const hint =
       "--server=https://… says where; a bundle of agent certs bundle --server= does, too";
-    throw new AgentError(
-      "E_USAGE",
-      "Cannot install the client: it is not said where journals are sent",
-      { hint },
-    );
+    throw new AgentError("E_USAGE", `Cannot install the client: ${problem}`, { hint });
   }
   if (rest.enroll && !isLocalAuthority) {
-    const hint = "Install it with --init-ca, or enrol where the authority is";
-    throw new AgentError(
-      "E_USAGE",
-      'Cannot use "--enroll": there is no authority on this machine',
-      { hint },
-    );
+    const hint = "Install it with --init-ca, or with --no-enroll, and enrol where the authority is";
+    const message = "Cannot enrol clients: the authority is not on this machine";
+    throw new AgentError("E_USAGE", message, { hint });
+  }
+  if (request.name !== undefined && name !== undefined && request.name !== name) {
+    const message = `Cannot use "--name=${request.name}": the certificate is for "${name}"`;
+    throw new AgentError("E_USAGE", message);
   }
   const settledName = name ?? wantedName;
   return {
@@ -168,21 +180,25 @@ function settle(
     isLocalAuthority,
     ...(settledName === undefined ? {} : { name: settledName }),
     ...(places === undefined ? {} : { places }),
+    ...(tokenHash === undefined ? {} : { tokenHash }),
   };
 }
 
 function planOf(
   options: SavedOptions,
   { places, items, isLocalAuthority }: PreparedCertificates,
-  { request, io, facts }: Context,
+  { request, io, facts, manifest }: Context,
 ): Plan {
   const { role, root } = request;
   const common = {
     daemon: options.daemon,
     prefix: options.prefix,
     binary: io.binary,
-    renews: places !== undefined && (isLocalAuthority || places.key === ownPlaces(role).key),
+    renews: places !== undefined && (isLocalAuthority || isOwn(places, role)),
   };
+  // One that others made is theirs, with all that it issued: nothing of it is taken back.
+  const isOurs = !hasAuthority(root) || manifest.byproducts[AUTHORITY_DIRECTORY] !== undefined;
+  const madeAuthority = isLocalAuthority && isOurs ? [AUTHORITY_DIRECTORY] : [];
   if (role === "client") {
     const { servers, namespaces, targets } = options;
     const plan = clientPlan(
@@ -195,7 +211,7 @@ function planOf(
       },
       facts,
     );
-    return withItems(plan, items);
+    return withCertificates(plan, items, madeAuthority);
   }
   if (places === undefined) throw new RangeError("A server has a certificate");
   const plan = serverPlan(
@@ -209,15 +225,17 @@ function planOf(
     },
     facts,
   );
-  // One that is there already is somebody's, with all that was issued: nothing of it is taken back.
-  const makesAuthority = isLocalAuthority && !existsSync(join(root, DEFAULT_DIRECTORY));
-  const byproducts = makesAuthority ? [...plan.byproducts, DEFAULT_DIRECTORY] : plan.byproducts;
-  return withItems({ ...plan, byproducts }, items);
+  return withCertificates(plan, items, madeAuthority);
 }
 
 /** Certificates come first: units that are started need them. */
-function withItems(plan: Plan, items: readonly PlanItem[]): Plan {
-  return { ...plan, items: [...items, ...plan.items] };
+function withCertificates(
+  plan: Plan,
+  items: readonly PlanItem[],
+  authority: readonly string[],
+): Plan {
+  const byproducts = [...plan.byproducts, ...authority];
+  return { ...plan, items: [...items, ...plan.items], byproducts };
 }
 
 /** SELinux: files have the labels of their places only when they are told so. */
@@ -251,25 +269,15 @@ async function requireFit(
   throw problem;
 }
 
-async function withLock<T>(root: string, run: () => Promise<T>): Promise<T> {
-  const lock = lockInstallation(root);
-  try {
-    return await run();
-  } finally {
-    lock.release();
-  }
-}
-
 export function openHost(root: string): InstallHost {
   const manager = root === "" ? systemctlManager(runCommand) : undefined;
   return { root, manager, run: runCommand };
 }
 
-/** What others brought: what the manifest names is ours. */
-export async function readTargetFacts(
-  root: string,
-  run: RunCommand = runCommand,
-): Promise<HostFacts> {
-  const { items } = readManifest(root);
-  return await readHostFacts(root, (path) => items[path] !== undefined, run);
+/** What others brought: what the manifest names is ours, and so is what an interrupted run made. */
+async function readTargetFacts({ root, run }: InstallHost): Promise<HostFacts> {
+  const { items, run: interrupted } = readManifest(root);
+  const isOurs = (path: string): boolean =>
+    items[path] !== undefined || interrupted?.items[path]?.kind === "nothing";
+  return await readHostFacts(root, isOurs, run);
 }

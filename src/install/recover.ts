@@ -23,7 +23,8 @@ import { instancesOf, isUnitFile } from "./steps.ts";
 /** Held around `recoverRun()`, `applyPlan()` and `restore()`. @throws AgentError E_CONFIG while another process holds it */
 export function lockInstallation(root: string): ProcessLock {
   const hint = "Wait until the other agent install or uninstall is done";
-  return lockPath(root === "" ? "/" : root, { purpose: "install", hint });
+  // Renewal, in its sandbox, may write there too.
+  return lockPath(root === "" ? "/run" : root, { purpose: "install", hint });
 }
 
 /**

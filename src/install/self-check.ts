@@ -50,6 +50,7 @@ async function checkSending(check: SelfCheck): Promise<CheckResult[]> {
     targets,
     places,
     proxy: chooseProxy(url, undefined, environment),
+    environment,
     receivedDirectory: (await isReceivedHere(url, manifest)) ? RECEIVED_DIRECTORY : undefined,
     run: runCommand,
   });

@@ -6,7 +6,7 @@ import type { CheckResult } from "./check.ts";
 import { openHost } from "./install.ts";
 import type { SavedOptions } from "./install-request.ts";
 import { installedRoles, type Manifest, readManifest, writeManifest } from "./manifest.ts";
-import { lockInstallation } from "./recover.ts";
+import { lockInstallation, recoverRun } from "./recover.ts";
 import { programPath } from "./roles/options.ts";
 import { selfCheck } from "./self-check.ts";
 import { previousPath, type UpgradeOutcome, upgrade } from "./upgrade.ts";
@@ -34,6 +34,8 @@ export async function upgradeInstalled(request: UpgradeRequest): Promise<Upgrade
 }
 
 async function upgradeLocked(request: UpgradeRequest): Promise<UpgradeOutcome> {
+  const host = openHost("");
+  for (const problem of (await recoverRun(host)) ?? []) request.say(problem);
   const manifest = readManifest("");
   const roles = installedRoles(manifest);
   const [role] = roles;
@@ -42,7 +44,7 @@ async function upgradeLocked(request: UpgradeRequest): Promise<UpgradeOutcome> {
     throw new AgentError("E_CONFIG", "Cannot upgrade: nothing is installed here", { hint });
   }
   const target = programPath(optionsOf(manifest, role).prefix);
-  const { manager } = openHost("");
+  const { manager } = host;
   if (manager === undefined) throw new RangeError("This machine has a service manager");
   const units = roles.flatMap((each) => manifest.roles[each]?.units ?? []);
   return await upgrade({

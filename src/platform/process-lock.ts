@@ -1,11 +1,13 @@
 /**
  * One process writes to a place: a second receiver would take the first one's open files for unclean and set them
- * aside, a second uploader send everything once more. The lock is an abstract UNIX socket named after the
- * directory's device and inode, which the kernel removes with the process, however that ends.
+ * aside, a second uploader send everything once more. The lock is one that the kernel holds on a file and drops with the
+ * process, however that ends; SQLite takes it, as the runtime has no lock of files of its own. Unlike a socket's name it is
+ * the same in every network namespace, and nobody holds it who may not write there.
  */
-import { statSync } from "node:fs";
-import { basename, dirname } from "node:path";
-import { AgentError, errnoOf } from "../errors.ts";
+import { Database } from "bun:sqlite";
+import { closeSync, constants, openSync, rmSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { AgentError, errnoOf, reasonOf } from "../errors.ts";
 
 export interface ProcessLock {
   release(): void;
@@ -20,33 +22,61 @@ export interface ProcessLockOptions {
 
 /**
  * @param path directory or file that is written to; its directory exists
- * @throws AgentError E_CONFIG when another process holds it
+ * @throws AgentError E_CONFIG when another process holds it, E_IO when nothing can be written there
  */
 export function lockPath(path: string, { purpose, hint }: ProcessLockOptions): ProcessLock {
-  try {
-    const listener = Bun.listen({
-      unix: `\0${lockName(path, purpose)}`,
-      socket: {
-        open(socket) {
-          socket.end();
-        },
-        data() {},
-      },
-    });
-    listener.unref();
-    return { release: () => listener.stop(true) };
-  } catch (error) {
-    if (errnoOf(error) !== "EADDRINUSE") throw error;
-    const message = `Cannot write to "${path}": another process does`;
-    throw new AgentError("E_CONFIG", message, { cause: error, hint });
+  const file = lockFile(path, purpose);
+  for (;;) {
+    const inode = makeLockFile(path, file);
+    let database: Database | undefined;
+    try {
+      database = new Database(file, { readwrite: true, create: false });
+      // Nothing is ever written, so no second file for a roll-back.
+      database.run("PRAGMA journal_mode = OFF");
+      database.run("BEGIN EXCLUSIVE");
+    } catch (error) {
+      database?.close();
+      if (inodeOf(file) !== inode) continue;
+      if (errnoOf(error) !== "SQLITE_BUSY") throw unusable(path, error);
+      const message = `Cannot write to "${path}": another process does`;
+      throw new AgentError("E_CONFIG", message, { cause: error, hint });
+    }
+    const held = database;
+    if (inodeOf(file) === inode) return { release: () => release(file, held) };
+    // Whoever held it until now has removed it.
+    held.close();
   }
 }
 
-/** The same by whatever path: a directory is known by its inode, a file by its directory and name. */
-function lockName(path: string, purpose: string): string {
+/** Removed while it is held: who waits for it sees that it is another one then. */
+function release(file: string, database: Database): void {
+  rmSync(file, { force: true });
+  database.close();
+}
+
+/** By whatever path, the same file. */
+function lockFile(path: string, purpose: string): string {
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-  const directory = isDirectory ? path : dirname(path);
-  const stat = statSync(directory, { throwIfNoEntry: false });
-  const place = stat === undefined ? directory : `${stat.dev}:${stat.ino}`;
-  return `journal-agent/${purpose}/${place}${isDirectory ? "" : `/${basename(path)}`}`;
+  if (isDirectory) return join(path, `.agent-${purpose}.lock`);
+  return join(dirname(path), `.${basename(path)}.agent-${purpose}.lock`);
+}
+
+/** Makes it if it is not there, for its owner alone: readers could hold it, too. */
+function makeLockFile(path: string, file: string): number | undefined {
+  try {
+    const { O_CREAT, O_WRONLY, O_NOFOLLOW } = constants;
+    closeSync(openSync(file, O_CREAT | O_WRONLY | O_NOFOLLOW, 0o600));
+    return inodeOf(file);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+function inodeOf(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.ino;
+}
+
+function unusable(path: string, error: unknown): AgentError {
+  const message = `Cannot write to "${path}": ${reasonOf(error)}`;
+  return new AgentError("E_IO", message, { cause: error });
 }

@@ -85,12 +85,12 @@ export function dueMs(request: Request, { limits, nowMs }: ConnectionContext): n
 
 /** The answer to an upload that is on disk. @param who for the log, quoted */
 export function uploadReply(
-  { trailingBytes }: IngestResult,
+  { counts, trailingBytes }: IngestResult,
   { head, keepAlive, who }: { head: RequestHead; keepAlive: boolean; who: string },
   { announcedEncodings, counters }: ConnectionContext,
 ): Reply {
   if (trailingBytes === 0) {
-    return accepted({ keepAlive }, announcementFor(head, announcedEncodings));
+    return accepted({ keepAlive }, counts, announcementFor(head, announcedEncodings));
   }
   counters.count(
     "body-premature-end",

@@ -11,7 +11,7 @@
 import { BATCH_CONTENT_TYPE } from "../batch-format/format.ts";
 import { AgentError } from "../errors.ts";
 import type { BodyFraming, RequestHead } from "./http1.ts";
-import type { EntryFormat } from "./ingest-types.ts";
+import type { EntryFormat, IngestCounts } from "./ingest-types.ts";
 import { WIRE_ENCODINGS, type WireEncoding } from "./settings.ts";
 
 export interface Reply {
@@ -142,12 +142,17 @@ export function storageRefusal(error: unknown): Refusal {
   }
 }
 
-/** Everything of the request is on disk. */
+/**
+ * Everything of the request is on disk. Of how many entries it holds for new is said too: whoever sends an entry once more
+ * hears whether it is stored.
+ */
 export function accepted(
   request: Pick<UploadRequest, "keepAlive">,
+  { stored, duplicates }: Pick<IngestCounts, "stored" | "duplicates">,
   announcement: string | undefined,
 ): Reply {
-  const headers = announcement === undefined ? [ACCEPT_POST] : [ACCEPT_POST, announcement];
+  const headers = [ACCEPT_POST, `Journal-Entries: stored=${stored}, duplicates=${duplicates}`];
+  if (announcement !== undefined) headers.push(announcement);
   return { status: 202, text: "OK.", headers, close: !request.keepAlive };
 }
 

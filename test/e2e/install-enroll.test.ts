@@ -13,6 +13,7 @@ import {
   SERVER_NAME,
   SERVER_URL,
   sh,
+  startLoad,
   tryInstall,
   UPLOAD_UNIT,
 } from "../support/host-rig.ts";
@@ -22,7 +23,6 @@ const GUESSES = 1000;
 const CUT_OFF_MS = 10_000;
 const KEY = "etc/ssl/journal-agent/client/key.pem";
 const CERTIFICATE = "etc/ssl/journal-agent/client/certificate.pem";
-const LOAD = `i=0; while true; do logger "load $i"; i=$((i + 1)); sleep 0.05; done`;
 
 const agent = useAgentBinary();
 await describeHosts("enrolment", ["bookworm-host"], () => {
@@ -181,7 +181,7 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
   test(
     "a renewed certificate is used, and no entry is lost or there twice",
     async () => {
-      await client.run("systemd-run", "--unit=load", "sh", "-c", LOAD);
+      const load = await startLoad(client);
       const [before, key] = [client.read(CERTIFICATE), client.read(KEY)];
       await Bun.sleep(1000);
       const { exitCode, stderr } = await sh(client, "agent install --renew --force");
@@ -190,12 +190,11 @@ await describeHosts("enrolment", ["bookworm-host"], () => {
       expect(client.read(CERTIFICATE)).not.toBe(before);
       expect(client.read(KEY)).toBe(key);
       await expectArrival(client, server, "with the renewed one");
-      await client.run("systemctl", "stop", "load");
+      await load[Symbol.asyncDispose]();
       await expectArrival(client, server, "the end of the load");
-      const differences = (): string[] => compareClient();
       const deadlineMs = performance.now() + 10_000;
-      while (differences().length > 0 && performance.now() < deadlineMs) await Bun.sleep(500);
-      expect(differences()).toEqual([]);
+      while (compareClient().length > 0 && performance.now() < deadlineMs) await Bun.sleep(500);
+      expect(compareClient()).toEqual([]);
     },
     LIMIT_MS,
   );

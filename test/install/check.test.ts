@@ -46,6 +46,7 @@ let received: string;
 beforeAll(async () => {
   pki = new TestPki();
   pki.issue("web1");
+  pki.issue("web2");
   pki.addAuthority("other");
   pki.issue("stranger", { authority: "other" });
   pki.issue("elsewhere", { extensions: ["subjectAltName=DNS:logs.example.net"] });
@@ -201,6 +202,7 @@ describe("a client", () => {
       urls: [receiver.url],
       targets: "failover",
       places: places("web1"),
+      environment: {},
       receivedDirectory: received,
       run: host.run,
       times: TIMES,
@@ -221,6 +223,19 @@ describe("a client", () => {
       `it is in the received journals in "${received}"`,
     ]);
   }, 30_000);
+
+  test("whose receiver is elsewhere asks it for the probe", async () => {
+    const host = makeHost();
+    upload(host, [receiver.url]);
+    const results = await check(host, { receivedDirectory: undefined });
+    expect(problemsOf(results)).toEqual([]);
+    expect(results.at(-1)?.what).toBe("it is read back from the receiver");
+    // Under another certificate it is another sender's, who has not sent it.
+    const stranger = await check(host, { receivedDirectory: undefined, places: places("web2") });
+    expect(problemsOf(stranger)).toEqual([
+      "The probe was acknowledged, but the receiver does not know it",
+    ]);
+  }, 60_000);
 
   test("that sends to two receivers has to reach both", async () => {
     const output = join(dir.path, "second");
@@ -413,6 +428,7 @@ await describeTrees(["trixie"], (tree) => {
         urls: [`http://127.0.0.1:${port}`],
         targets: "failover",
         places: undefined,
+        environment: {},
         receivedDirectory: undefined,
         run: runCommand,
         times: TIMES,

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readManifest } from "../../src/install/manifest.ts";
 import type { Plan } from "../../src/install/plan.ts";
 import { DyingDisk } from "../support/dying-disk.ts";
-import { clientPlan, InstallRig, KEY, serverPlan } from "../support/install-rig.ts";
+import { clientPlan, DROP_IN, InstallRig, KEY, serverPlan } from "../support/install-rig.ts";
 
 /** Killed at each of some hundred steps, and taken further each time. */
 const TIMEOUT_MS = 60_000;
@@ -123,14 +123,20 @@ describe("killed at any step", () => {
   );
 
   test(
-    "uninstall is completed by the next",
+    "uninstall is completed by the next, without --force where it has put files back already",
     async () => {
+      using first = new InstallRig();
+      first.write(DROP_IN, "somebody's");
+      const wanted = first.listing();
       await atEveryStep(
-        async (rig) => void (await rig.apply(serverPlan(rig))),
+        async (rig) => {
+          rig.write(DROP_IN, "somebody's");
+          await rig.apply(serverPlan(rig), { force: true });
+        },
         (rig) => rig.restore(),
         async (rig) => {
           await rig.restore();
-          expect(rig.listing()).toEqual(before);
+          expect(rig.listing()).toEqual(wanted);
           expect(rig.manager.active.size).toBe(0);
         },
       );
@@ -222,6 +228,19 @@ describe("an interrupted run", () => {
       "start systemd-journal-remote.socket",
       "restart systemd-journal-remote.service",
     ]);
+  });
+
+  test("leaves nothing of a manifest that was not written to its end", async () => {
+    const before = rig.listing();
+    // Named after a process that is gone.
+    const rest = "/var/lib/journal-agent/manifest.json.99999999.tmp";
+    rig.write(rest, "{");
+    await rig.restore();
+    expect(rig.listing()).toEqual(before);
+    await rig.apply(serverPlan(rig));
+    rig.write(rest, "{");
+    await rig.restore();
+    expect(rig.listing()).toEqual(before);
   });
 
   test("leaves a dry run nothing to change", async () => {

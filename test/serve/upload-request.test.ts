@@ -107,7 +107,9 @@ describe("The format of a request", () => {
     const request = checkRequest(head(), 1000);
     if ("reply" in request) throw new Error("Refused");
     const line = "Accept-Post: application/vnd.fdo.journal, application/vnd.agent.journal-batch";
-    expect(accepted(request, undefined).headers).toEqual([line]);
+    const counts = { stored: 2, duplicates: 1 };
+    const entries = "Journal-Entries: stored=2, duplicates=1";
+    expect(accepted(request, counts, undefined).headers).toEqual([line, entries]);
     expect(storageRefusal(new AgentError("E_IO", "x")).reply.headers).toEqual([]);
   });
 });
@@ -166,11 +168,12 @@ describe("formatReply()", () => {
   const request = checkRequest(head(), 1000);
   if ("reply" in request) throw new Error("Refused");
   test("writes a 202 as stock's client wants it", () => {
-    const reply = accepted(request, "Accept-Encoding: zstd;q=1.0");
+    const reply = accepted(request, { stored: 3, duplicates: 0 }, "Accept-Encoding: zstd;q=1.0");
     expect(formatReply(reply, false, 0).toString()).toBe(
       "HTTP/1.1 202 Accepted\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" +
         "Content-Type: text/plain\r\nContent-Length: 4\r\n" +
         "Accept-Post: application/vnd.fdo.journal, application/vnd.agent.journal-batch\r\n" +
+        "Journal-Entries: stored=3, duplicates=0\r\n" +
         "Accept-Encoding: zstd;q=1.0\r\n\r\nOK.\n",
     );
   });

@@ -114,3 +114,14 @@ export async function expectActive(machine: HostMachine, ...units: string[]): Pr
   const states = await Promise.all(units.map((unit) => machine.property(unit, "ActiveState")));
   expect(states).toEqual(units.map(() => "active"));
 }
+
+/** It logs a line now and then until it is stopped. */
+export async function startLoad(machine: HostMachine): Promise<AsyncDisposable> {
+  const loop = 'i=0; while true; do logger "load $i"; i=$((i + 1)); sleep 0.05; done';
+  // Of a control group of version 1, nobody in a container learns that it is empty.
+  const unit = ["--unit=load", "--property=KillMode=process"];
+  await machine.run("systemd-run", "--quiet", ...unit, "sh", "-c", loop);
+  return {
+    [Symbol.asyncDispose]: async () => void (await machine.run("systemctl", "stop", "load")),
+  };
+}

@@ -44,3 +44,11 @@ export const ENROLL_SOCKET = "/run/journal-agent/enroll.sock";
 export function programPath(prefix: string): string {
   return `${prefix}/bin/agent`;
 }
+
+/** The sandbox of our services hides these. */
+const HIDDEN_DIRECTORIES = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
+
+/** That of the hidden ones where a path is; undefined = the services see it. */
+export function hiddenDirectory(path: string): string | undefined {
+  return HIDDEN_DIRECTORIES.find((directory) => `${path}/`.startsWith(`${directory}/`));
+}

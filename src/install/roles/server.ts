@@ -19,7 +19,12 @@ import {
 import { sysusersText, tmpfilesText } from "../units/system-texts.ts";
 import { formatUnit } from "../units/unit-text.ts";
 import { dropInPath, enableLink, fileItem, programItem, unitItem } from "./items.ts";
-import { AUTHORITY_DIRECTORY, RECEIVED_DIRECTORY, type ServerOptions } from "./options.ts";
+import {
+  AUTHORITY_DIRECTORY,
+  hiddenDirectory,
+  RECEIVED_DIRECTORY,
+  type ServerOptions,
+} from "./options.ts";
 import { renewalPart } from "./renewal.ts";
 import { stockServerPlan } from "./stock.ts";
 
@@ -31,9 +36,6 @@ const ACCOUNT_FILES = [
   ...["passwd", "shadow", "group", "gshadow"].flatMap((name) => [`/etc/${name}`, `/etc/${name}-`]),
   "/etc/.pwd.lock",
 ];
-
-/** The sandbox hides these. */
-const HIDDEN_DIRECTORIES = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
 
 /** @throws AgentError E_USAGE when received journals cannot be where they are wanted, or a path cannot be written into a unit */
 export function serverPlan(options: ServerOptions, facts: HostFacts): Plan {
@@ -137,7 +139,7 @@ function renewPathItems(options: ServerOptions, { systemdVersion }: HostFacts): 
 }
 
 function requireVisible(directory: string): void {
-  const hidden = HIDDEN_DIRECTORIES.find((path) => `${directory}/`.startsWith(`${path}/`));
+  const hidden = hiddenDirectory(directory);
   if (hidden === undefined) return;
   throw new AgentError(
     "E_USAGE",

@@ -34,7 +34,8 @@ export function renewService(prefix: string): Section[] {
         ["ProtectKernelModules", "yes"],
         ["ProtectKernelTunables", "yes"],
         ["ProtectSystem", "strict"],
-        ["ReadWritePaths", "-/etc/ssl -/var/lib/journal-agent"],
+        // The lock of installations is in /run.
+        ["ReadWritePaths", "-/etc/ssl -/var/lib/journal-agent /run"],
         ["RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"],
         ["RestrictNamespaces", "yes"],
         ["RestrictRealtime", "yes"],
