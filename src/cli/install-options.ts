@@ -16,18 +16,13 @@ const CERTIFICATES = "Certificates (one way of these)";
 const HOW = "How";
 const INSTEAD = "Instead of installing";
 
-export const ROLE_OPTION = value(
+const ROLE_OPTION = value(
   "role",
   "server|client",
   WHAT,
   "Receive journals, or send those of this machine",
 );
-export const ROOT_OPTION = value(
-  "root",
-  "DIR",
-  HOW,
-  "Set up the system image in DIR; nothing is started",
-);
+const ROOT_OPTION = value("root", "DIR", HOW, "Set up the system image in DIR; nothing is started");
 export const FORCE_OPTION = flag(
   "force",
   HOW,
@@ -44,12 +39,12 @@ export const PURGE_OPTION = flag(
   "Also remove received journals, keys, certificates, and the state of the sender",
 );
 export const JSON_OPTION = flag("json", HOW, "With --status: print it as JSON");
-export const STATUS_OPTION = flag(
+const STATUS_OPTION = flag(
   "status",
   INSTEAD,
   "Show what is installed, units, certificates, last errors",
 );
-export const RENEW_OPTION = flag(
+const RENEW_OPTION = flag(
   "renew",
   INSTEAD,
   "Renew certificates that are due, as the timer does every day; with --force, those that are not, too",

@@ -33,7 +33,8 @@ export const installCommand = command({
     "Options that are not given stay as at the last run. What others configured is kept; agent uninstall takes back what was done.",
     "On the server: agent install --role=server --init-ca --name=logs --san=DNS:logs.example.net,IP:192.0.2.10; then agent certs issue web1, and agent certs bundle web1 --server=https://logs.example.net:19532 --output=web1.bundle. On the client: agent install --role=client --bundle=web1.bundle.",
     "Or, on the server: agent install --role=server --enroll, agent certs token web1; on the client: agent install --role=client --server=https://logs.example.net:19532 --token=TOKEN.",
-    "Exit status: 0 when it is installed and works; 69 when it is installed but a check failed, or when no receiver could be reached for a certificate; with that and with any other, nothing was changed unless a check is shown as failed.",
+    "Other users of the machine see the command line while it runs: --token=- reads the token from stdin.",
+    "Exit status: 0 when it is installed and works; 69 when a check failed afterwards, or the receiver could not be asked for a certificate. If anything else, nothing was changed.",
   ],
   run: runInstall,
 });
@@ -70,11 +71,14 @@ function installIo(): InstallIo {
 }
 
 async function showStatus(line: CommandLine): Promise<0> {
-  const [{ formatStatus, gatherStatus }, { openHost }, { readManifest }] = await Promise.all([
-    import("../install/status.ts"),
-    import("../install/install.ts"),
-    import("../install/manifest.ts"),
-  ]);
+  const [{ formatStatus, gatherStatus }, { openHost }, { readManifest }, { requireRoot }] =
+    await Promise.all([
+      import("../install/status.ts"),
+      import("../install/install.ts"),
+      import("../install/manifest.ts"),
+      import("../install/require-root.ts"),
+    ]);
+  requireRoot("show what is installed");
   const root = readRoot(line);
   const status = await gatherStatus({
     ...openHost(root),
@@ -167,6 +171,9 @@ function nextSteps(request: InstallRequest, installed: Installed): string[] {
   else if (!request.starts)
     lines.push(`Not started: systemctl start ${startedUnits(unit, isServer)}`);
   if (request.root === "") lines.push(`Status: systemctl status ${unit}; agent install --status`);
+  if (request.bundle !== undefined) {
+    lines.push(`Holds the private key, and is not needed any more: ${request.bundle}`);
+  }
   return [...lines, ...(isServer ? addClient(installed) : []), undo];
 }
 

@@ -26,7 +26,7 @@ const SECRET_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
 
 /** Below /etc/ssl/journal-agent, by role. */
-export function ownPlaces(role: Role): CertificatePlaces & { lists: string } {
+function ownPlaces(role: Role): CertificatePlaces & { lists: string } {
   const place = (file: string): string => `/etc/ssl/journal-agent/${role}/${file}`;
   return {
     key: place("key.pem"),

@@ -29,6 +29,8 @@ export interface HttpsRequest {
   files: IdentityFiles;
   /** False: whoever answers, for a certificate whose fingerprint is known. */
   checksServer: boolean;
+  /** For all of it; default: half a minute. */
+  timeoutMs?: number;
 }
 
 export interface HttpsAnswer {
@@ -50,6 +52,7 @@ export async function requestOnce(request: HttpsRequest): Promise<HttpsAnswer> {
     const message = `Cannot ${request.verb} "${url.text}": need a URL that begins with "https:"`;
     throw new AgentError("E_USAGE", message);
   }
+  const { timeoutMs = TIMEOUT_MS } = request;
   const proxy = chooseProxy(url, undefined, request.environment);
   const context = {
     verb: request.verb,
@@ -58,12 +61,12 @@ export async function requestOnce(request: HttpsRequest): Promise<HttpsAnswer> {
     files: request.files,
     certificateEndMs: undefined,
     nowMs: Date.now(),
-    networkTimeoutMs: TIMEOUT_MS,
-    connectTimeoutMs: TIMEOUT_MS,
+    networkTimeoutMs: timeoutMs,
+    connectTimeoutMs: timeoutMs,
   };
   let phase: Parameters<typeof describeDialFailure>[1] = "resolve";
   const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(DIAL_TIMEOUT), TIMEOUT_MS);
+  const timer = setTimeout(() => abort.abort(DIAL_TIMEOUT), timeoutMs);
   try {
     const socket = await dial({
       url,

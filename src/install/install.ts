@@ -9,6 +9,7 @@ import {
   type PreparedCertificates,
   prepareCertificates,
 } from "./certificate-source.ts";
+import { restartUsers } from "./certificate-users.ts";
 import type { CheckResult } from "./check.ts";
 import type { InstallHost } from "./host.ts";
 import { isOwn } from "./host-certificate.ts";
@@ -17,9 +18,10 @@ import type { InstallRequest, SavedOptions } from "./install-request.ts";
 import { hasAuthority } from "./local-authority.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import type { Plan, PlanItem } from "./plan.ts";
-import { preflight, relabelCommand } from "./preflight.ts";
+import { type Preflight, type PreflightOptions, preflight, relabelCommand } from "./preflight.ts";
 import { lockInstallation, recoverRun } from "./recover.ts";
-import { readConfigured, resolveRequest } from "./resolve-request.ts";
+import { requireRoot } from "./require-root.ts";
+import { choosePrefix, readConfigured, resolveRequest } from "./resolve-request.ts";
 import { clientPlan } from "./roles/client.ts";
 import { AUTHORITY_DIRECTORY } from "./roles/options.ts";
 import { serverPlan } from "./roles/server.ts";
@@ -53,10 +55,13 @@ export async function install(
   host: InstallHost = openHost(request.root),
 ): Promise<Installed> {
   const { root, isDryRun } = request;
-  // Before the lock, which without the right to write says less than this does.
-  await requireFit(request, await readTargetFacts(host), undefined, io);
+  requireRoot("install");
   const lock = lockInstallation(root);
   try {
+    // Before anything is read or asked for: without a system there is nothing to say about its certificates.
+    const prefix = choosePrefix(request, readManifest(root));
+    const place = { prefix, port: undefined, unitNames: [] };
+    await requireFit(await readTargetFacts(host), io, place);
     // What an interrupted run left is not what the machine is.
     const warnings = isDryRun ? [] : ((await recoverRun(host)) ?? []);
     const facts = await readTargetFacts(host);
@@ -97,15 +102,22 @@ async function carryOut(
   const certificates = await prepareCertificates(source, prepare);
   const options = settle(wanted, certificates, facts, request);
   const bare = planOf(options, certificates, context);
-  const fit = await requireFit(request, facts, { options, plan: bare }, io);
+  const fit = await requireFit(facts, io, {
+    prefix: options.prefix,
+    port: role === "server" && request.starts ? options.port : undefined,
+    unitNames: bare.units.map(({ name }) => name),
+  });
   const plan = fit.isSelinuxEnforcing ? withLabels(bare) : bare;
   const { perform } = certificates;
+  const isTokenSpent = source.kind === "token" && certificates.steps.length > 0 && !isDryRun;
   const result = await applyPlan(plan, host, {
     options,
     force: request.isForced,
     dryRun: isDryRun,
     start: request.starts,
-    ...(perform === undefined ? {} : { perform: () => performed(perform, certificates) }),
+    ...(perform === undefined ? {} : { perform: () => performed(perform, certificates, context) }),
+  }).catch((error) => {
+    throw isTokenSpent && error instanceof AgentError ? withTokenSpent(error) : error;
   });
   const done = perform === undefined || isDryRun ? certificates.steps : result.performed;
   const lines = result.steps.flatMap((step) => describeStep(step, { root, withContent: isDryRun }));
@@ -119,13 +131,27 @@ async function carryOut(
   };
 }
 
+function withTokenSpent({ code, message, cause }: AgentError): AgentError {
+  const hint = "On the authority: agent certs token NAME --force";
+  const text = `${message}, but the token is used up, need a new one`;
+  return new AgentError(code, text, { cause, hint });
+}
+
 async function performed(
   perform: () => Promise<string[]>,
   { places }: PreparedCertificates,
+  { request, manifest, host }: Context,
 ): Promise<Performed> {
   const done = await perform();
-  const changed = done.length === 0 || places === undefined ? [] : [places.key, places.certificate];
-  return { done, changed };
+  if (done.length === 0 || places === undefined) return { done, changed: [] };
+  // The other role may have the same certificate, which is not in this one's plan.
+  const { [request.role]: _this, ...others } = manifest.roles;
+  const manager = request.starts ? host.manager : undefined;
+  const restarted = await restartUsers(places, Object.values(others), manager);
+  return {
+    done: [...done, ...restarted.map((unit) => `restart ${unit}`)],
+    changed: [places.key, places.certificate],
+  };
 }
 
 /** It is installed then, whatever comes of it. */
@@ -248,24 +274,14 @@ function withLabels(plan: Plan): Plan {
 
 /** @throws AgentError the first of what stands in the way */
 async function requireFit(
-  request: InstallRequest,
   facts: HostFacts,
-  known: { options: SavedOptions; plan: Plan } | undefined,
-  io: InstallIo,
-): Promise<{ warnings: string[]; isSelinuxEnforcing: boolean }> {
-  const { problems, warnings, isSelinuxEnforcing } = await preflight({
-    facts,
-    prefix: known?.options.prefix ?? request.prefix ?? "/usr/local",
-    binary: io.binary,
-    port:
-      request.role === "server" && request.starts && known !== undefined
-        ? known.options.port
-        : undefined,
-    unitNames: known?.plan.units.map(({ name }) => name) ?? [],
-  });
-  const [problem, ...others] = problems;
-  if (problem === undefined) return { warnings, isSelinuxEnforcing };
-  for (const other of others) io.authority.report(other.message);
+  { binary, authority }: InstallIo,
+  wanted: Pick<PreflightOptions, "prefix" | "port" | "unitNames">,
+): Promise<Preflight> {
+  const fit = await preflight({ facts, binary, ...wanted });
+  const [problem, ...others] = fit.problems;
+  if (problem === undefined) return fit;
+  for (const other of others) authority.report(other.message);
   throw problem;
 }
 

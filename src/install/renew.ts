@@ -4,6 +4,7 @@ import { dueMs } from "../certs/profiles.ts";
 import { renewCertificates } from "../certs/renew.ts";
 import { AgentError } from "../errors.ts";
 import { replaceSynced } from "../platform/synced-file.ts";
+import { restartUsers } from "./certificate-users.ts";
 import { hashBytes } from "./disk-state.ts";
 import type { InstallHost } from "./host.ts";
 import { isOwn, type KeyedCertificate, ownPlan, readHost } from "./host-certificate.ts";
@@ -12,6 +13,7 @@ import type { SavedOptions } from "./install-request.ts";
 import { installedRoles, type Manifest, readManifest, writeManifest } from "./manifest.ts";
 import type { CertificatePlaces, Role } from "./plan.ts";
 import { lockInstallation } from "./recover.ts";
+import { requireRoot } from "./require-root.ts";
 import { readConfigured } from "./resolve-request.ts";
 import { AUTHORITY_DIRECTORY } from "./roles/options.ts";
 import { resolveIn } from "./rooted-path.ts";
@@ -48,6 +50,7 @@ interface Context {
  */
 export async function renewInstalled(options: RenewOptions): Promise<RenewOutcome[]> {
   const { isForced, io, host = openHost("") } = options;
+  requireRoot("renew certificates");
   const lock = lockInstallation(host.root);
   try {
     const manifest = readManifest(host.root);
@@ -94,7 +97,8 @@ async function renewRole(role: Role, context: Context): Promise<RenewOutcome | u
       ? await renewHere(facts.name, context)
       : role === "client" && (await renewThere(saved, places, present.host, context));
     if (!isRenewed) return outcome("due, but nobody renews it");
-    await restartUsers(places, context);
+    // Of both roles, which may have the same.
+    await restartUsers(places, Object.values(manifest.roles), host.manager);
     return outcome("renewed", readHost(places, host.root).certificate.facts);
   } catch (error) {
     if (error instanceof AgentError) return { role, what: "failed", error };
@@ -162,19 +166,4 @@ function replaceOwn(renewed: KeyedCertificate, { host, manifest }: Context): voi
     record.written.sha256 = sha256;
   }
   writeManifest(host.root, manifest);
-}
-
-/** Of both roles, which may have the same. The receiver's socket keeps connections waiting meanwhile. */
-async function restartUsers(
-  { certificate }: CertificatePlaces,
-  { host, manifest }: Context,
-): Promise<void> {
-  const units = Object.values(manifest.roles).flatMap((role) => role.units);
-  const users = units.filter(
-    ({ name, dependsOn }) => name.endsWith(".service") && dependsOn.includes(certificate),
-  );
-  for (const name of new Set(users.map((unit) => unit.name))) {
-    const state = await host.manager?.state(name);
-    if (state?.active === "active") await host.manager?.restart(name);
-  }
 }

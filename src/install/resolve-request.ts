@@ -58,8 +58,8 @@ export function resolveRequest(
   return { options, source };
 }
 
-/** Both roles run the same program, and its upgrade is theirs. */
-function choosePrefix(
+/** Both roles run the same program, and its upgrade is theirs. @throws AgentError E_USAGE */
+export function choosePrefix(
   { role, prefix }: InstallRequest,
   { roles }: Pick<Manifest, "roles">,
 ): string {

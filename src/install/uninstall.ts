@@ -1,7 +1,7 @@
 /** `agent uninstall`: what was there before `agent install`. */
-import { AgentError } from "../errors.ts";
 import { openHost } from "./install.ts";
 import { lockInstallation } from "./recover.ts";
+import { requireRoot } from "./require-root.ts";
 import { type RestoreOptions, restore } from "./restore.ts";
 import { describeStep } from "./steps.ts";
 
@@ -20,10 +20,7 @@ export interface Uninstalled {
 
 /** @throws AgentError E_CONFIG for files that were edited by hand: then nothing was done */
 export async function uninstall({ root, ...options }: UninstallRequest): Promise<Uninstalled> {
-  if (process.getuid?.() !== 0) {
-    const message = `Cannot uninstall: this is user ${process.getuid?.()}, need root`;
-    throw new AgentError("E_CONFIG", message, { hint: "Run it with sudo" });
-  }
+  requireRoot("uninstall");
   const lock = lockInstallation(root);
   try {
     const { steps, warnings, kept } = await restore(openHost(root), options);

@@ -7,6 +7,7 @@ import { openHost } from "./install.ts";
 import type { SavedOptions } from "./install-request.ts";
 import { installedRoles, type Manifest, readManifest, writeManifest } from "./manifest.ts";
 import { lockInstallation, recoverRun } from "./recover.ts";
+import { requireRoot } from "./require-root.ts";
 import { programPath } from "./roles/options.ts";
 import { selfCheck } from "./self-check.ts";
 import { previousPath, type UpgradeOutcome, upgrade } from "./upgrade.ts";
@@ -21,10 +22,7 @@ export interface UpgradeRequest {
 
 /** @throws AgentError: nothing is changed then, or it was changed back, which the message says */
 export async function upgradeInstalled(request: UpgradeRequest): Promise<UpgradeOutcome> {
-  if (process.getuid?.() !== 0) {
-    const message = `Cannot upgrade: this is user ${process.getuid?.()}, need root`;
-    throw new AgentError("E_CONFIG", message, { hint: "Run it with sudo" });
-  }
+  requireRoot("upgrade");
   const lock = lockInstallation("");
   try {
     return await upgradeLocked(request);

@@ -37,11 +37,7 @@ await describeHosts("nothing is left", HOST_SUITES, (suite) => {
   };
   const users = (machine: HostMachine) => machine.run("sh", "-c", "getent passwd; getent group");
   const loaded = (machine: HostMachine) =>
-    machine.run(
-      "sh",
-      "-c",
-      "systemctl list-unit-files --no-legend; systemctl --failed --no-legend",
-    );
+    machine.run("systemctl", "list-unit-files", "--no-legend");
 
   test.each([["without"], ["with"]])(
     "of a server and a client %s Debian's package",

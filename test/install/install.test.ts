@@ -4,6 +4,7 @@ import { readFileSync, rmSync, statSync } from "node:fs";
 import type { InstallRequest } from "../../src/install/install-request.ts";
 import type { CertificatePlaces } from "../../src/install/plan.ts";
 import { CertsAuthority, DAY_MS } from "../support/certs.ts";
+import { DyingDisk } from "../support/dying-disk.ts";
 import { InstallImage, SERVER_URL } from "../support/install-image.ts";
 
 const OWN = "/etc/ssl/journal-agent/client";
@@ -13,6 +14,8 @@ const UNIT = "systemd-journal-upload.service";
 const NOTHING = { isChanged: false, lines: [] };
 
 let ca: CertsAuthority;
+const asRoot = describe.skipIf(process.getuid?.() !== 0);
+
 let image: InstallImage;
 beforeAll(async () => {
   ca = await CertsAuthority.create();
@@ -42,7 +45,7 @@ async function ownFiles(name: string, directory = "/srv"): Promise<CertificatePl
   };
 }
 
-describe("with a bundle", () => {
+asRoot("with a bundle", () => {
   test("key, certificates, configuration and unit are there, and it is started", async () => {
     const { name, options, isChanged } = await client({ bundle: await image.bundle(ca, "web1") });
     expect({ name, isChanged }).toEqual({ name: "web1", isChanged: true });
@@ -128,7 +131,7 @@ describe("with a bundle", () => {
   });
 });
 
-describe("with files of one's own", () => {
+asRoot("with files of one's own", () => {
   test("they are used where they are, and no timer renews them", async () => {
     const files = await ownFiles("web1");
     await client({ files, servers: [SERVER_URL] });
@@ -172,7 +175,7 @@ describe("with files of one's own", () => {
   });
 });
 
-describe("what is configured already", () => {
+asRoot("what is configured already", () => {
   test("servers and certificates of the client are taken over", async () => {
     const { key, certificate, authority } = await ownFiles("web1");
     image.rig.write(
@@ -230,13 +233,17 @@ describe("what is configured already", () => {
   });
 });
 
-describe("requests that contradict themselves", () => {
-  test.each<[Partial<InstallRequest>, string]>([
-    [{ bundle: "a", token: "b" }, 'Cannot use "--token=": "--bundle=" is given, too'],
-    [{ token: "b" }, 'Cannot use "--token=": need --server=https://… beside it'],
-    [{ token: "b", servers: ["http://a"] }, "need --server=https://… beside it"],
-    [{ token: "b!", servers: [SERVER_URL] }, "Cannot use the token"],
-  ])("%p", async (changes, message) => {
+asRoot("requests that contradict themselves", () => {
+  test.each<[string, Partial<InstallRequest>, string]>([
+    [
+      "two sources",
+      { bundle: "a", token: "b" },
+      'Cannot use "--token=": "--bundle=" is given, too',
+    ],
+    ["a token alone", { token: "b" }, 'Cannot use "--token=": need --server=https://… beside it'],
+    ["a token for http", { token: "b", servers: ["http://a"] }, "need --server=https://… beside"],
+    ["what is no token", { token: "b!", servers: [SERVER_URL] }, "Cannot use the token"],
+  ])("%s", async (_, changes, message) => {
     await expect(client(changes)).rejects.toThrow(message);
   });
 
@@ -260,7 +267,7 @@ describe("requests that contradict themselves", () => {
   });
 });
 
-describe("how", () => {
+asRoot("how", () => {
   test("--dry-run shows everything but the key, and touches nothing", async () => {
     const bundle = await image.bundle(ca, "web1");
     const before = image.rig.listing();
@@ -296,23 +303,41 @@ describe("how", () => {
     expect(image.rig.listing()).toEqual(before);
   });
 
+  /** Killed when it starts a unit: what it changed is there, and nothing is taken back. */
+  async function interrupt(changes: Partial<InstallRequest>): Promise<void> {
+    const { manager } = image.rig;
+    using killed = new DisposableStack();
+    manager.onStart = () => {
+      killed.use(new DyingDisk({ kind: "killed", at: 0 }));
+      throw new Error("killed");
+    };
+    await expect(client(changes)).rejects.toThrow();
+    manager.onStart = undefined;
+  }
+
   test("what an interrupted run left is no unit of the distribution's", async () => {
     const bundle = await image.bundle(ca, "web1");
     const before = image.rig.listing();
-    image.rig.manager.onStart = () => {
-      throw new Error("killed");
-    };
-    const { active } = image.rig.manager;
-    const stop = image.rig.manager.stop.bind(image.rig.manager);
-    image.rig.manager.stop = () => Promise.reject(new Error("killed, too"));
-    await expect(client({ bundle })).rejects.toThrow();
-    image.rig.manager.onStart = undefined;
-    image.rig.manager.stop = stop;
+    await interrupt({ bundle });
+    expect(image.manifest.run).not.toBeNull();
+    const again = await client({ bundle, isDryRun: true });
+    expect(again.lines.join("\n")).not.toContain(`${UNIT}.d`);
     await client({ bundle });
     expect(image.rig.has(`/etc/systemd/system/${UNIT}`)).toBe(true);
     expect(image.rig.has(`/etc/systemd/system/${UNIT}.d`)).toBe(false);
-    expect(active).toContain(UNIT);
+    expect(image.rig.manager.active).toContain(UNIT);
     await image.rig.restore();
     expect(image.rig.listing()).toEqual(before);
+  });
+
+  test("what an interrupted run left is not what is installed", async () => {
+    await client({ bundle: await image.bundle(ca, "web1") });
+    const certificate = image.rig.read(`${OWN}/certificate.pem`);
+    const web2 = await image.bundle(ca, "web2");
+    await interrupt({ bundle: web2 });
+    expect(image.rig.read(`${OWN}/certificate.pem`)).not.toBe(certificate);
+    expect((await client()).name).toBe("web1");
+    expect(image.rig.read(`${OWN}/certificate.pem`)).toBe(certificate);
+    expect(image.manifest.run).toBeNull();
   });
 });

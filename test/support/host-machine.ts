@@ -16,8 +16,10 @@ import { TempDir } from "./temp-dir.ts";
 export const HOST_SUITES = ["bookworm-host", "trixie-host"] as const;
 export type HostSuite = (typeof HOST_SUITES)[number];
 
-/** DIR LOWER: what changes is in memory, and goes with the namespace. */
-const MOUNT = `mount -t tmpfs tmpfs "$1"
+/** DIR LOWER: what changes is in memory, and goes with the namespace; so does what systemd-nspawn leaves in /run. */
+const MOUNT = `mkdir -p /run/systemd/nspawn
+mount -t tmpfs tmpfs /run/systemd/nspawn
+mount -t tmpfs tmpfs "$1"
 cd "$1"
 mkdir upper work root
 mount -t overlay overlay -o "lowerdir=$2,upperdir=upper,workdir=work" root

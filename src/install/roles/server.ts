@@ -94,11 +94,13 @@ const NOTHING: Part = { items: [], units: [] };
 /** The user is not made where the distribution's package has made it. */
 function systemPart(
   outputDirectory: string,
-  { foreignUnits, systemdVersion }: HostFacts,
+  { root, foreignUnits, systemdVersion }: HostFacts,
 ): { items: PlannedFile[]; commands: PlannedCommand[] } {
+  // For an image it is the systemd-sysusers of this machine that reads it, which may be older.
+  const readerVersion = root === "" ? systemdVersion : 0;
   const sysusers = fileItem(
     `/etc/sysusers.d/${SYSUSERS}`,
-    sysusersText(systemdVersion),
+    sysusersText(readerVersion),
     "the receiver's user",
   );
   const tmpfiles = fileItem(
