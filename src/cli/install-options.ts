@@ -36,7 +36,7 @@ export const DRY_RUN_OPTION = flag(
 export const PURGE_OPTION = flag(
   "purge",
   HOW,
-  "Also remove received journals, keys, certificates, and the state of the sender",
+  "Also remove received journals, an authority that was made here, users, and the position of the sender",
 );
 export const JSON_OPTION = flag("json", HOW, "With --status: print it as JSON");
 const STATUS_OPTION = flag(

@@ -15,7 +15,7 @@ import { type CommandLine, hasOption } from "./options.ts";
 export const uninstallCommand = command({
   program: "agent uninstall",
   description:
-    "Take back what agent install did: what was there before is there again, and systemd's own programs run as they did. Received journals, keys, certificates made by an authority here, and the sender's state stay, unless --purge is given.",
+    "Take back what agent install did: what was there before is there again, and systemd's own programs run as they did. Received journals, an authority that was made here, users, and the sender's position stay, unless --purge is given.",
   options: UNINSTALL_OPTIONS,
   run: runUninstall,
 });

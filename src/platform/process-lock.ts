@@ -32,7 +32,7 @@ export function lockPath(path: string, { purpose, hint }: ProcessLockOptions): P
     try {
       database = new Database(file, { readwrite: true, create: false });
       // Nothing is ever written, so no second file for a roll-back.
-      database.run("PRAGMA journal_mode = OFF");
+      database.run("PRAGMA journal_mode = MEMORY");
       database.run("BEGIN EXCLUSIVE");
     } catch (error) {
       database?.close();

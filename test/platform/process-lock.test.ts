@@ -58,6 +58,7 @@ test("a lock ends with its process, and leaves nothing behind when it is release
   using dir = new TempDir();
   await using holder = await holdElsewhere(dir.path);
   expect(() => lock(dir.path)).toThrow("another process does");
+  expect(readdirSync(dir.path)).toEqual([".agent-serve.lock"]);
   holder.kill("SIGKILL");
   await holder.exited;
   lock(dir.path).release();
