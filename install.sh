@@ -133,7 +133,10 @@ get() {
     release=$offline
     cp -- "$release/$1" "$work/$1" || fail "there is no $1 in \"$release\"" "Copy SHA256SUMS and the programs of one release there"
   elif command -v curl >/dev/null; then
-    curl -fsSL --retry 3 --connect-timeout 20 --speed-time 60 -o "$work/$1" "$release/$1" || fail "cannot fetch \"$release/$1\""
+    # From https: it is not led to where others can change what comes.
+    redirects='=https'
+    case $release in http:*) redirects='=http,https' ;; esac
+    curl -fsSL --proto-redir "$redirects" --retry 3 --connect-timeout 20 --speed-time 60 -o "$work/$1" "$release/$1" || fail "cannot fetch \"$release/$1\""
   elif command -v wget >/dev/null; then
     # Or that of busybox, which crashes on -T (1.35).
     wget -nv -t 3 -O "$work/$1" "$release/$1" || fail "cannot fetch \"$release/$1\""

@@ -3,6 +3,7 @@
  * the host is believed only where the directory and the signature of the request bear it out; names, role and time of a
  * certificate come from the token or the former certificate, never from the request.
  */
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { AgentError, errnoOf } from "../errors.ts";
 import {
@@ -13,25 +14,31 @@ import {
   type SignerQuestion,
 } from "../platform/signer-protocol.ts";
 import { Authority, type AuthorityOptions, readRequired } from "./authority.ts";
-import { readCertificate } from "./certificate.ts";
+import { readCertificate, readCertificates } from "./certificate.ts";
 import { certificateFile } from "./directory.ts";
 import { parseIndex } from "./index-file.ts";
 import { type Draft, type HostFiles, readHost, signOne } from "./issue.ts";
 import { isSameKey } from "./keys.ts";
 import { alternativeNames, parseHostName } from "./names.ts";
+import { BACKDATE_MS, DAY_MS, dueMs } from "./profiles.ts";
 import { draftOf } from "./renew.ts";
 import { parseSecret } from "./token.ts";
 import { findToken, hashKey, readTokens, type StoredToken, tokensFile } from "./token-store.ts";
 import { readListsText, readTrustedText } from "./trust-files.ts";
-import { type CertificateRequest, readRequest } from "./x509.ts";
+import { type CertificateRequest, createVoucher, readRequest } from "./x509.ts";
 
 export interface AnswerOptions extends Omit<AuthorityOptions, "patienceMs"> {
   /** What was done, for the log. */
   inform(message: string): void;
 }
 
-/** Of one name, valid at a time: whoever has a key could fill the index by renewing without end. */
+/**
+ * Of one name, valid at a time, unless the last one is due: whoever has a key, or has seen a request, could fill the index by
+ * renewing without end, but is not to keep a host from the renewal that it needs.
+ */
 export const CERTIFICATES_PER_NAME_MAX = 20;
+/** A host looks at a voucher when it comes; a receiver that keeps one is not to show it later. */
+const VOUCHER_MS = DAY_MS;
 /** Letters of an answer that is no certificate. */
 const TEXT_LENGTH_MAX = 300;
 /** Of what the receiver says, letters in the log. */
@@ -95,24 +102,25 @@ async function enroll(
   }
   const host = readHost(authority, token.name);
   const key = hashKey(read.publicKey);
-  if (token.key !== undefined) return answerAgain(authority, token, key, host);
+  if (token.key !== undefined) return await answerAgain(authority, token, key, host);
   const problem = takenBy(host, token, read);
   if (problem !== undefined) return problem;
+  const trust = await trustText(authority);
   const used = tokens.map((each) => (each === token ? { ...token, key } : each));
   await signOne(authority, draftFor(token, read, host), [tokensFile(used, authority.nowMs)]);
-  return certificateAnswer(authority, token.name);
+  return certificateAnswer(authority, token.name, trust);
 }
 
 /** A token that was used is good for one thing: the same certificate again, for whoever has the key. */
-function answerAgain(
+async function answerAgain(
   authority: Authority,
   token: StoredToken,
   key: string,
   { certificate, status }: HostFiles,
-): SignerAnswer {
+): Promise<SignerAnswer> {
   const isSame = certificate !== undefined && hashKey(certificate.x509.publicKey) === key;
   if (key === token.key && isSame && status === "valid") {
-    return certificateAnswer(authority, token.name);
+    return certificateAnswer(authority, token.name, await trustText(authority));
   }
   return answer(403, "used", "This token was used already, need a new one");
 }
@@ -157,12 +165,14 @@ async function renew(
     const text = `The request is not made with the key of the certificate of "${commonName}"`;
     return answer(403, "wrong-key", text);
   }
-  if (countValid(authority, commonName) >= CERTIFICATES_PER_NAME_MAX) {
+  const isDue = dueMs(certificate.facts) <= authority.nowMs;
+  if (!isDue && countValid(authority, commonName) >= CERTIFICATES_PER_NAME_MAX) {
     const text = `"${commonName}" has ${CERTIFICATES_PER_NAME_MAX} valid certificates already`;
     return answer(429, "too-many", text);
   }
+  const trust = await trustText(authority);
   await signOne(authority, await draftOf(certificate, { days: undefined, newKeys: false }));
-  return certificateAnswer(authority, commonName);
+  return certificateAnswer(authority, commonName, trust);
 }
 
 function countValid(authority: Authority, name: string): number {
@@ -188,14 +198,42 @@ async function readHostRequest(text: string): Promise<CertificateRequest | Signe
 }
 
 /** The host's certificate, the authorities, their lists. */
-function certificateAnswer(authority: Authority, name: string): SignerAnswer {
+function certificateAnswer(authority: Authority, name: string, trust: string): SignerAnswer {
   const leaf = readRequired(authority.path(certificateFile(name)), "the certificate");
-  return { status: 200, text: leaf + readTrustedText(authority) + readListsText(authority) };
+  return { status: 200, text: leaf + trust + readListsText(authority) };
+}
+
+/**
+ * The authorities, and while they are several, a voucher of each of ours for the others: a host believes no receiver that one
+ * is to be trusted that it does not know (`vouched.ts`).
+ */
+async function trustText(authority: Authority): Promise<string> {
+  const text = readTrustedText(authority);
+  const trusted = readCertificates(text, "of the authorities");
+  if (trusted.length < 2) return text;
+  const vouchers: string[] = [];
+  for (const stage of authority.stages()) {
+    // Nobody trusts it alone yet.
+    if (stage === "new") continue;
+    const signer = await authority.signer(stage);
+    for (const other of trusted.filter(({ x509 }) => !x509.raw.equals(signer.x509.raw))) {
+      const notBeforeMs = authority.nowMs - BACKDATE_MS;
+      const validity = { notBeforeMs, notAfterMs: authority.nowMs + VOUCHER_MS };
+      // Of no list, and in no index.
+      const serial = `4${randomBytes(16).toString("hex").slice(1)}`;
+      vouchers.push(await createVoucher(other.pem, { serial, ...validity }, signer));
+    }
+  }
+  return text + vouchers.join("");
 }
 
 /** On one line, and short: part of it may be what the host says. */
 function answer(status: number, reason: string, text: string): SignerAnswer {
-  return { status, reason, text: text.replace(/[^\x20-\x7e]+/g, "?").slice(0, TEXT_LENGTH_MAX) };
+  return { status, reason, text: printable(text).slice(0, TEXT_LENGTH_MAX) };
+}
+
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]+/g, "?");
 }
 
 /** Who has got which certificate, or why not. */
@@ -204,7 +242,7 @@ function report(
   { status, text }: SignerAnswer,
   { inform }: AnswerOptions,
 ): void {
-  const who = JSON.stringify(address.slice(0, ADDRESS_SHOWN_MAX));
+  const who = JSON.stringify(printable(address).slice(0, ADDRESS_SHOWN_MAX));
   const what = op === "enroll" ? "Enrolment" : "Renewal";
   if (status !== 200) {
     inform(`${what} refused to ${who}: ${text}`);

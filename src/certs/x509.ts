@@ -85,6 +85,31 @@ export async function createAuthority(draft: AuthorityDraft): Promise<string> {
   return pemFile(certificate);
 }
 
+/**
+ * What tells a host that trusts the issuer that another authority is to be trusted, too: a certificate of that one's name and
+ * key. Authorities of ours sign hosts' certificates only, so for TLS it is good for nothing.
+ * @param authority PEM
+ * @returns PEM
+ */
+export async function createVoucher(
+  authority: string,
+  { serial, ...validity }: Validity & { serial: string },
+  issuer: SigningKey,
+): Promise<string> {
+  const subject = new x509.X509Certificate(authority);
+  const signer = new x509.X509Certificate(issuer.certificate);
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: new x509.Name(subject.subjectName.toArrayBuffer()),
+    issuer: new x509.Name(signer.subjectName.toArrayBuffer()),
+    serialNumber: serial,
+    ...datesOf(validity),
+    publicKey: subject.publicKey,
+    signingKey: signingKey(issuer.key),
+    extensions: [new x509.BasicConstraintsExtension(true, 0, true)],
+  });
+  return pemFile(certificate);
+}
+
 /** @returns PEM of a host's certificate */
 export async function createLeaf(draft: LeafDraft, issuer: SigningKey): Promise<string> {
   const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;

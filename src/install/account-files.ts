@@ -53,6 +53,24 @@ export function takeBackAccounts(
   }
 }
 
+/** Those of `names` that `takeBackAccounts()` would remove: they are there, and were not before. */
+export function addedAccounts(
+  root: string,
+  { names, files }: { names: readonly string[]; files: Readonly<Record<string, AccountFile>> },
+  backupOf: (backup: number) => string,
+): string[] {
+  const added = new Set<string>();
+  for (const [path, { before }] of Object.entries(files)) {
+    if (!DATABASES.has(basename(path)) || look(root, path).kind !== "file") continue;
+    const textBefore = before.kind === "file" ? readFileSync(backupOf(before.backup), "utf8") : "";
+    const known = new Set(linesOf(textBefore).map(nameOf));
+    for (const line of linesOf(readFileSync(resolveIn(root, path), "utf8"))) {
+      if (!known.has(nameOf(line))) added.add(nameOf(line));
+    }
+  }
+  return names.filter((name) => added.has(name));
+}
+
 /** What the tools leave when they have changed an account file: known, though the run was killed before it was recorded. */
 export function expectedAfter(
   root: string,

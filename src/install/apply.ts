@@ -16,11 +16,12 @@ import {
   removeStrays,
   writeManifest,
 } from "./manifest.ts";
-import type { Plan, PlannedCommand } from "./plan.ts";
+import type { Plan, PlannedCommand, SharedJournals } from "./plan.ts";
 import { activeUnits, planSteps } from "./plan-steps.ts";
 import { recoverRun } from "./recover.ts";
 import { resolveIn } from "./rooted-path.ts";
 import { beginRun, finalManifest, hasNews, type Run } from "./run-record.ts";
+import { findUnshared, shareJournals } from "./shared-journals.ts";
 import { commandLine, instancesOf, type Step } from "./steps.ts";
 
 export interface ApplyOptions {
@@ -34,8 +35,6 @@ export interface ApplyOptions {
   start: boolean;
   /** What is no item, like a certificate that an authority issues: done before the items, within what can be taken back. */
   perform?: () => Promise<Performed>;
-  /** After the start, before it is final: what it throws takes everything back. */
-  verify?: () => Promise<void>;
 }
 
 export interface Performed {
@@ -84,7 +83,7 @@ export async function applyPlan(
 async function carryOut(
   run: Run,
   host: InstallHost,
-  { perform, start, verify }: ApplyOptions,
+  { perform, start }: ApplyOptions,
 ): Promise<readonly string[]> {
   const { root, manifest } = run;
   let isBegun = false;
@@ -95,7 +94,6 @@ async function carryOut(
     if (perform !== undefined) performed = await perform();
     if (start && host.manager !== undefined) restartDependants(run, performed.changed);
     for (const step of run.steps) await carryOutStep(step, host, manifest);
-    await verify?.();
     writeManifest(root, finalManifest(run));
   } catch (error) {
     throw await takeBack(run, host, { error, isBegun });
@@ -128,6 +126,9 @@ async function carryOutStep(step: Step, host: InstallHost, manifest: Manifest): 
     case "run":
       await runCommand(host, step.command);
       break;
+    case "share journals":
+      shareRecorded(root, manifest, step.journals);
+      break;
     case "reload":
       await manager?.daemonReload();
       break;
@@ -139,8 +140,18 @@ async function carryOutStep(step: Step, host: InstallHost, manifest: Manifest): 
       break;
     case "purge":
     case "take back accounts":
+    case "take back journals":
       throw new RangeError(`Not a step of an installation: ${step.do}`);
   }
+}
+
+/** What came since the run was begun is to be shared, too: it is recorded here. */
+function shareRecorded(root: string, manifest: Manifest, journals: SharedJournals): void {
+  if (manifest.run === null) return;
+  const before = findUnshared(root, journals);
+  manifest.run.journals[journals.directory] = before;
+  writeManifest(root, manifest);
+  shareJournals(root, journals, before);
 }
 
 /** On disk before the first of them: who takes the run back has to know. */

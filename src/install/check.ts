@@ -201,6 +201,9 @@ async function checkProbe(
   const nowUsec = Date.now() * 1000;
   const written = `a probe is in ${where}`;
   try {
+    if (named !== undefined && !(await isInUse(options.manager, named))) {
+      return [okResult(`nothing runs in ${where} yet, so nothing was sent`)];
+    }
     const message = await writeProbe(options.run, named, crypto.randomUUID());
     const cursor = await waitForEntry(
       { namespace: named, ...options.localJournals },
@@ -229,6 +232,12 @@ async function checkProbe(
   } catch (error) {
     return [...results, failed(`${unit} sends a probe`, error)];
   }
+}
+
+/** A namespace has a journald from when something first runs in it; until then there is nobody to write to. */
+async function isInUse(manager: ServiceManager, namespace: string): Promise<boolean> {
+  const { active } = await manager.state(`systemd-journald@${namespace}.socket`);
+  return active !== "inactive";
 }
 
 /** Waits until every position that counts is behind the entry. */

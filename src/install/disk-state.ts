@@ -1,6 +1,14 @@
 /** What is at a path, as data that can be compared, remembered and made so again. */
 import { createHash } from "node:crypto";
-import { closeSync, lstatSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { AgentError } from "../errors.ts";
 import { resolveIn } from "./rooted-path.ts";
 
@@ -36,8 +44,11 @@ export interface SavedFile extends FoundFile {
 /** Enough to put it back. */
 export type Saved = Nothing | SavedFile | FoundDirectory | FoundLink;
 
-/** @throws AgentError E_CONFIG for anything but files, directories and links; Error of the file system */
-export function look(root: string, path: string): Found {
+/**
+ * @param name for the messages
+ * @throws AgentError E_CONFIG for anything but files, directories and links; Error of the file system
+ */
+export function look(root: string, path: string, name = path): Found {
   const real = resolveIn(root, path);
   const stat = lstatSync(real, { throwIfNoEntry: false });
   if (stat === undefined) return { kind: "nothing" };
@@ -46,9 +57,9 @@ export function look(root: string, path: string): Found {
   if (stat.isSymbolicLink()) return { kind: "link", target: readlinkSync(real), uid, gid };
   if (stat.isDirectory()) return { kind: "directory", ...access };
   if (stat.isFile()) {
-    return { kind: "file", sha256: hashFile(real), ...access, mtimeMs: stat.mtimeMs };
+    return { kind: "file", sha256: hashFile(real, UNFOLLOWED), ...access, mtimeMs: stat.mtimeMs };
   }
-  const message = `Cannot use "${path}": a socket, pipe or device, need a file or nothing`;
+  const message = `Cannot use "${name}": a socket, pipe or device, need a file or nothing`;
   throw new AgentError("E_CONFIG", message);
 }
 
@@ -79,12 +90,14 @@ export function hashBytes(data: string | Uint8Array): string {
 }
 
 const CHUNK_BYTES = 1 << 20;
+/** It was a file a moment ago: it is not to be a link or a pipe that somebody has put there since. */
+const UNFOLLOWED = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Hexadecimal SHA-256, without holding the file: a program has a hundred megabytes. */
-export function hashFile(real: string): string {
+export function hashFile(real: string, flags: number = constants.O_RDONLY): string {
   const hash = createHash("sha256");
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  const fd = openSync(real, "r");
+  const fd = openSync(real, flags);
   try {
     for (;;) {
       const length = readSync(fd, chunk);

@@ -73,7 +73,8 @@ export function putBack(
     fs.rmSync(temporaryOf(real), { force: true });
     setAccess(real, saved);
   } else {
-    putFile(root, path, { copyOf: backupOf(saved.backup) }, saved, saved.mtimeMs);
+    const copyOf = backupOf(saved.backup);
+    putFile(root, path, { copyOf, isLinkRefused: true }, saved, saved.mtimeMs);
   }
 }
 
@@ -166,8 +167,9 @@ function copyInto(
   { copyOf, isLinkRefused }: Exclude<Content, string | Uint8Array>,
 ): void {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  const { O_RDONLY, O_NOFOLLOW } = fs.constants;
-  const from = fs.openSync(copyOf, isLinkRefused === true ? O_RDONLY | O_NOFOLLOW : O_RDONLY);
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+  const careful = isLinkRefused === true ? O_NOFOLLOW | O_NONBLOCK : 0;
+  const from = fs.openSync(copyOf, O_RDONLY | careful);
   try {
     for (;;) {
       const length = fs.readSync(from, chunk);

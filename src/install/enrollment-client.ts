@@ -3,16 +3,18 @@
  * and stays here. `src/serve/enrollment/` is the other side.
  */
 import type { KeyObject } from "node:crypto";
-import { readCertificate, readCertificates } from "../certs/certificate.ts";
+import { type Certificate, readCertificate, readCertificates } from "../certs/certificate.ts";
 import { formatPrivateKey, generateKey, isSameKey, readPrivateKey } from "../certs/keys.ts";
 import { alternativeNames } from "../certs/names.ts";
 import { readPem } from "../certs/pem.ts";
+import { dueMs } from "../certs/profiles.ts";
 import { authorityFingerprint, formatSecret, type Token } from "../certs/token.ts";
+import { vouchedAuthorities } from "../certs/vouched.ts";
 import { AgentError } from "../errors.ts";
 import type { IdentityFiles } from "../upload/http/client-identity.ts";
 import type { ProxyEnvironment } from "../upload/http/proxy.ts";
 import type { HostCertificate, KeyedCertificate } from "./host-certificate.ts";
-import { type HttpsAnswer, requestOnce } from "./https-request.ts";
+import { type HttpsAnswer, type HttpsRequest, requestOnce } from "./https-request.ts";
 
 export interface EnrollOptions {
   server: string;
@@ -31,6 +33,11 @@ export interface RenewOptions {
 const ANSWER = "the answer of the receiver";
 const ENROLL = "enrol at";
 const RENEW = "renew the certificate at";
+/** Requests that may be repeated: the receiver was busy, or its answer was lost. The same key gets the same certificate. */
+const ATTEMPTS_MAX = 4;
+const WAIT_SEC = 1;
+/** Longer, an operator does not watch it. */
+const WAIT_SEC_MAX = 30;
 const NO_FILES: IdentityFiles = { keyFile: undefined, certificateFile: undefined, trust: "all" };
 
 /**
@@ -62,7 +69,7 @@ export async function enroll(options: EnrollOptions): Promise<KeyedCertificate> 
   const { server, token, environment } = options;
   const authority = await fetchAuthority(options);
   const key = await generateKey("p256");
-  const answer = await requestOnce({
+  const answer = await askPatiently({
     server,
     verb: ENROLL,
     method: "POST",
@@ -75,7 +82,8 @@ export async function enroll(options: EnrollOptions): Promise<KeyedCertificate> 
     checksServer: true,
   });
   requireSuccess(answer, ENROLL, server);
-  const host = readAnswer(answer.body, token.name, key, token.fingerprint);
+  const trusted = readCertificates(authority, "of the authority");
+  const host = readAnswer(answer.body, { name: token.name, key, trusted });
   return { ...host, key: await formatPrivateKey(key, undefined) };
 }
 
@@ -88,7 +96,7 @@ export async function renewAtReceiver(options: RenewOptions): Promise<HostCertif
   const { server, files, present, environment } = options;
   const key = readPrivateKey(present.key, files.keyFile);
   const { name } = readCertificate(present.certificate, files.certificateFile).facts;
-  const answer = await requestOnce({
+  const answer = await askPatiently({
     server,
     verb: RENEW,
     method: "POST",
@@ -101,7 +109,24 @@ export async function renewAtReceiver(options: RenewOptions): Promise<HostCertif
   });
   if (answer.status === 404) return "off";
   requireSuccess(answer, RENEW, server);
-  return readAnswer(answer.body, name, key);
+  const trusted = readCertificates(present.authority, files.trust);
+  return readAnswer(answer.body, { name, key, trusted });
+}
+
+async function askPatiently(request: HttpsRequest): Promise<HttpsAnswer> {
+  for (let attempt = 1; ; attempt++) {
+    const isLast = attempt === ATTEMPTS_MAX;
+    let waitSec = WAIT_SEC;
+    try {
+      const answer = await requestOnce(request);
+      if (isLast || ![429, 503].includes(answer.status)) return answer;
+      waitSec = Number(answer.headers.get("retry-after") ?? WAIT_SEC);
+      if (!(waitSec <= WAIT_SEC_MAX)) return answer;
+    } catch (error) {
+      if (isLast || !(error instanceof AgentError) || error.code !== "E_PEER") throw error;
+    }
+    await Bun.sleep(waitSec * 1000);
+  }
 }
 
 /** PEM of the authority that the token names, whoever the other side is. */
@@ -151,34 +176,32 @@ function requireSuccess({ status, body }: HttpsAnswer, verb: string, server: str
 
 /**
  * What was signed has to be what was asked for.
- * @param fingerprint of the authority that has to have signed it; undefined: any of those in it
+ * @param trusted authorities that have to have signed it, or vouch for the one that has
  */
 function readAnswer(
   text: string,
-  name: string,
-  key: KeyObject,
-  fingerprint?: Buffer,
+  { name, key, trusted }: { name: string; key: KeyObject; trusted: readonly Certificate[] },
 ): HostCertificate {
   const certificates = readCertificates(text, ANSWER);
   const leaf = certificates.find(({ facts }) => !facts.isAuthority);
-  const authorities = certificates.filter(({ facts }) => facts.isAuthority);
+  const offered = certificates.filter(({ facts }) => facts.isAuthority);
   const fail = (problem: string): AgentError =>
     new AgentError("E_CERT", `Cannot use ${ANSWER}: ${problem}`);
-  if (leaf === undefined || authorities.length === 0) {
+  if (leaf === undefined || offered.length === 0) {
     throw fail("need the certificates of this host and of its authority");
   }
   if (!isSameKey(key, leaf.x509.publicKey)) throw fail("the certificate is for another key");
-  if (leaf.facts.name !== name)
-    throw fail(`the certificate is for "${leaf.facts.name}", need one for "${name}"`);
-  const signers = authorities.filter(
-    ({ x509 }) => fingerprint === undefined || authorityFingerprint(x509.raw).equals(fingerprint),
-  );
-  if (!signers.some(({ x509 }) => leaf.x509.verify(x509.publicKey))) {
-    const whose =
-      fingerprint === undefined
-        ? "none of the authorities in it"
-        : "not the authority that the token names";
-    throw fail(`${whose} signed the certificate`);
+  if (leaf.facts.name !== name) {
+    const other = JSON.stringify(leaf.facts.name);
+    throw fail(`the certificate is for ${other}, need one for "${name}"`);
+  }
+  const nowMs = Date.now();
+  // An old one shown once more would run out before the next renewal.
+  if (dueMs(leaf.facts) <= nowMs)
+    throw fail(`the certificate is old, it ends on ${leaf.x509.validTo}`);
+  const authorities = vouchedAuthorities(offered, trusted, nowMs);
+  if (!authorities.some(({ x509 }) => leaf.x509.verify(x509.publicKey))) {
+    throw fail("no authority that this host trusts, or that one of those vouches for, signed it");
   }
   const lists = readPem(text).filter(({ label }) => label === "X509 CRL");
   return {

@@ -164,7 +164,14 @@ async function tryOut(
   if (!checks || manager === undefined) return [];
   const { environment } = io;
   try {
-    return await selfCheck({ role, options, manager, manifest: readManifest(root), environment });
+    return await selfCheck({
+      role,
+      options,
+      manager,
+      run: host.run,
+      manifest: readManifest(root),
+      environment,
+    });
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
     const { message: problem, hint } = error;

@@ -30,7 +30,9 @@ export interface Manifest {
   items: Record<string, ItemRecord>;
   /** By path; they outlive their roles until they are purged. */
   byproducts: Record<string, ByproductRecord>;
-  /** Likewise. */
+  /** By directory: what was changed of journals that were there before. */
+  journals: Record<string, JournalsRecord>;
+  /** Like by-products. */
   accounts: AccountsRecord | null;
   /** Content of files that were edited by hand and overwritten all the same. */
   overwritten: { path: string; sha256: string; backup: number }[];
@@ -73,6 +75,18 @@ export interface ByproductBefore {
   untouched: string[];
 }
 
+export interface JournalsRecord {
+  role: Role;
+  /** By file id: names change with rotation. */
+  before: Record<string, JournalAccess>;
+}
+
+export interface JournalAccess {
+  gid: number;
+  /** Permissions alone. */
+  mode: number;
+}
+
 export interface AccountsRecord {
   roles: Role[];
   /** Users and groups that systemd-sysusers was told of. */
@@ -90,6 +104,8 @@ export interface AccountFile {
 export interface RunRecord {
   items: Record<string, Saved>;
   byproducts: Record<string, ByproductBefore>;
+  /** By directory; before the run gets there, none. */
+  journals: Record<string, JournalsRecord["before"]>;
   accounts: { names: string[]; files: Record<string, Saved> } | null;
   /** In the order in which they are started. */
   units: { name: string; wasActive: boolean; isChanged: boolean }[];
@@ -157,28 +173,30 @@ export function removeParents(root: string, { parents }: Pick<Manifest, "parents
   }
 }
 
-/** What is at a path, its content kept if it is a file. */
-export function save(root: string, path: string): Saved {
-  const found = look(root, path);
+/** What is at a path, its content kept if it is a file. @param real its path on this machine */
+export function save(root: string, path: string, real: string = resolveIn(root, path)): Saved {
+  const found = look("", real, path);
   if (found.kind !== "file") return found;
-  return { ...found, backup: saveContent(root, path) };
+  return { ...found, backup: saveContent(root, path, real) };
 }
 
 /** @returns the number of the backup */
-export function saveContent(root: string, path: string): number {
-  const directory = resolveIn(root, BACKUPS);
+export function saveContent(
+  root: string,
+  path: string,
+  copyOf: string = resolveIn(root, path),
+): number {
+  const directory = resolveIn(root, BACKUPS, true);
   const numbers = fs.readdirSync(directory).map(Number);
   const backup = Math.max(0, ...numbers) + 1;
-  const copyOf = resolveIn(root, path);
   writeNewFile(`${directory}/${backup}`, { copyOf, isLinkRefused: true }, ownAccess(0o600));
   syncDirectory(directory);
   return backup;
 }
 
-/** The real paths of backups by their numbers. */
+/** The real paths of backups by their numbers; an image may have brought anything in place of a number. */
 export function backupPaths(root: string): (backup: number) => string {
-  const directory = resolveIn(root, BACKUPS);
-  return (backup) => `${directory}/${backup}`;
+  return (backup) => resolveIn(root, `${BACKUPS}/${Number(backup)}`);
 }
 
 /** Removes backups that nothing refers to, and what a killed process left beside the manifest. */
@@ -209,6 +227,7 @@ function newManifest(): Manifest {
     roles: {},
     items: {},
     byproducts: {},
+    journals: {},
     accounts: null,
     overwritten: [],
     run: null,

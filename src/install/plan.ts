@@ -66,8 +66,17 @@ export interface Plan {
   units: readonly PlannedUnit[];
   /** What daemons and the service manager make at these paths (files or directories): --purge removes what was not there before. */
   byproducts: readonly string[];
+  /** Those who may read journals are to read these as well; undefined = they are as the daemon has them. */
+  sharedJournals?: SharedJournals;
   /** What the operator should know. */
   warnings: readonly string[];
+}
+
+/** Journals that are received: some may be there already, in another group. */
+export interface SharedJournals {
+  directory: string;
+  /** By name. */
+  group: string;
 }
 
 /** Where key and certificates of a role are: absolute paths. */

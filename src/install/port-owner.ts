@@ -1,5 +1,6 @@
 /** Who listens on a TCP port of this machine, from the kernel's tables. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { printable } from "../bytes/printable.ts";
 import type { RunCommand } from "../platform/run.ts";
 
 export interface PortOwner {
@@ -26,7 +27,8 @@ export async function portOwners(port: number, run: RunCommand): Promise<PortOwn
     if (held.length === 0) continue;
     for (const inode of held) unowned.delete(inode);
     const unit = pid === INIT ? await socketUnit(port, run) : unitOf(pid);
-    owners.push({ pid, program: readText(`/proc/${pid}/comm`).trim(), unit });
+    // A process of whoever it is has named itself.
+    owners.push({ pid, program: printable(readText(`/proc/${pid}/comm`).trim()), unit });
   }
   return unowned.size === 0 ? owners : [...owners, { pid: 0, program: "", unit: undefined }];
 }
@@ -70,7 +72,8 @@ function socketsOf(pid: number): string[] {
 /** "0::/system.slice/nginx.service": the innermost unit. */
 function unitOf(pid: number): string | undefined {
   const names = readText(`/proc/${pid}/cgroup`).match(/[^/\n]+\.service(?=\/|\n|$)/g);
-  return names?.at(-1);
+  const name = names?.at(-1);
+  return name === undefined ? undefined : printable(name);
 }
 
 /** "[::]:19532 systemd-journal-remote.socket systemd-journal-remote.service" */

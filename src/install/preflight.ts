@@ -21,9 +21,8 @@ export interface PreflightOptions {
   /** Of the plan. */
   unitNames: readonly string[];
   run?: RunCommand;
-  /** For tests: where the kernel tells about SELinux, who we are, and what is installed. */
+  /** For tests: where the kernel tells about SELinux, and what is installed. */
   selinuxDirectory?: string;
-  uid?: number;
   findProgram?: (name: string) => string | null;
 }
 
@@ -53,7 +52,6 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   const isSelinuxEnforcing =
     facts.root === "" && readFlag(join(selinuxDirectory, "enforce")) === "1";
   const problems = [
-    ...userProblems(options.uid ?? process.getuid?.() ?? 0),
     ...systemdProblems(facts),
     ...maskProblems(facts, options.unitNames),
     ...placeProblems(options),
@@ -111,12 +109,6 @@ export async function tryBinary(
 const TRIAL_LIMIT_MS = 30_000;
 /** 128 + SIGILL */
 const ILLEGAL_INSTRUCTION = 132;
-
-function userProblems(uid: number): AgentError[] {
-  if (uid === 0) return [];
-  const message = `Cannot install: this is user ${uid}, need root`;
-  return [new AgentError("E_CONFIG", message, { hint: "Run it with sudo" })];
-}
 
 function systemdProblems({ root, systemdVersion, isSystemdRunning }: HostFacts): AgentError[] {
   const where = root === "" ? "this machine" : `"${root}"`;

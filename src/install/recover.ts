@@ -2,7 +2,7 @@
 import { reasonOf } from "../errors.ts";
 import { lockPath, type ProcessLock } from "../platform/process-lock.ts";
 import { expectedAfter, takeBackAccounts } from "./account-files.ts";
-import { takeBackByproduct } from "./byproducts.ts";
+import { removeTemporariesInside, takeBackByproduct } from "./byproducts.ts";
 import { isDirectory } from "./disk-state.ts";
 import { putAllBack, removeTemporary } from "./disk-write.ts";
 import { installFailure } from "./failure.ts";
@@ -18,7 +18,9 @@ import {
   STATE_DIRECTORY,
   writeManifest,
 } from "./manifest.ts";
+import { takeBackJournals } from "./shared-journals.ts";
 import { instancesOf, isUnitFile } from "./steps.ts";
+import { inStopOrder, serviceOf } from "./unit-order.ts";
 
 /** Held around `recoverRun()`, `applyPlan()` and `restore()`. @throws AgentError E_CONFIG while another process holds it */
 export function lockInstallation(root: string): ProcessLock {
@@ -46,18 +48,19 @@ export async function recoverRun(host: InstallHost): Promise<string[] | undefine
     removeStateDirectory(host.root, manifest);
   } else {
     removeStrays(host.root, manifest);
-    for (const path of touchedPaths(manifest)) removeTemporary(host.root, path);
+    removeTemporaries(host.root, manifest);
   }
   return undefined;
 }
 
-/** All that an interrupted uninstall may have been about to put back. */
-function touchedPaths({ items, byproducts, accounts }: Manifest): string[] {
-  const inside = Object.entries(byproducts).flatMap(([path, { before }]) => [
-    path,
-    ...Object.keys(before.inside).map((name) => `${path}/${name}`),
-  ]);
-  return [...Object.keys(items), ...inside, ...Object.keys(accounts?.files ?? {})];
+/** Of all that an interrupted uninstall may have been about to put back. */
+function removeTemporaries(root: string, { items, byproducts, accounts }: Manifest): void {
+  for (const path of [items, byproducts, accounts?.files ?? {}].flatMap(Object.keys)) {
+    removeTemporary(root, path);
+  }
+  for (const [path, { before }] of Object.entries(byproducts)) {
+    removeTemporariesInside(root, path, before);
+  }
 }
 
 /** @returns problems of units and service manager: the files are back nevertheless */
@@ -69,12 +72,16 @@ async function takeBackRun(
   const backupOf = backupPaths(root);
   const problems: string[] = [];
   const units = run.hasUnitsTouched && manager !== undefined ? run.units : [];
-  for (const { name } of units.filter(({ wasActive }) => !wasActive).reverse()) {
+  const stopped = unitsToStop(units);
+  for (const { name } of stopped) {
     await attempt(problems, () => manager?.stop(instancesOf(name)));
   }
   putAllBack(root, run.items, backupOf);
   for (const [path, before] of Object.entries(run.byproducts)) {
     takeBackByproduct(root, path, before, { isPurge: false, backupOf });
+  }
+  for (const [directory, before] of Object.entries(run.journals)) {
+    takeBackJournals(root, directory, before);
   }
   if (run.accounts !== null) {
     const { names, files } = run.accounts;
@@ -83,11 +90,22 @@ async function takeBackRun(
   if (manager !== undefined && Object.keys(run.items).some(isUnitFile)) {
     await attempt(problems, () => manager.daemonReload());
   }
-  for (const { name, isChanged } of units.filter(({ wasActive }) => wasActive)) {
-    await attempt(problems, () => (isChanged ? manager?.restart(name) : manager?.start(name)));
+  for (const unit of units.filter(({ wasActive }) => wasActive)) {
+    const { name } = unit;
+    const isRestarted = unit.isChanged && !stopped.includes(unit);
+    await attempt(problems, () => (isRestarted ? manager?.restart(name) : manager?.start(name)));
   }
   settleManifest(root, { ...manifest, run: null });
   return problems;
+}
+
+/** What did not run before; sockets that were started anew, and their services, which would keep them from the port. */
+function unitsToStop(units: RunRecord["units"]): RunRecord["units"] {
+  const sockets = units.filter(({ name, isChanged }) => isChanged && serviceOf(name) !== undefined);
+  const services = new Set(sockets.map(({ name }) => serviceOf(name)));
+  return inStopOrder(
+    units.filter((unit) => !unit.wasActive || sockets.includes(unit) || services.has(unit.name)),
+  );
 }
 
 /** Writes what is left to remember, and removes backups only then; the directory, if there is nothing. */

@@ -3,7 +3,7 @@
  * change, and the manifest forgets nothing before it is done: killed at any moment, the next `uninstall` goes on.
  */
 import { AgentError, reasonOf } from "../errors.ts";
-import { takeBackAccounts } from "./account-files.ts";
+import { addedAccounts, takeBackAccounts } from "./account-files.ts";
 import { takeBackByproduct } from "./byproducts.ts";
 import { isEdited, refuseEdited, removalsOf } from "./changes.ts";
 import { isDirectory, look } from "./disk-state.ts";
@@ -21,7 +21,9 @@ import {
 } from "./manifest.ts";
 import type { Role } from "./plan.ts";
 import { recoverRun, settleManifest } from "./recover.ts";
+import { takeBackJournals } from "./shared-journals.ts";
 import { instancesOf, isUnitFile, type Step } from "./steps.ts";
+import { inStopOrder } from "./unit-order.ts";
 
 export interface RestoreOptions {
   roles: readonly Role[];
@@ -52,6 +54,7 @@ export async function restore(host: InstallHost, options: RestoreOptions): Promi
   const plan = planRestore(manifest, options, host);
   if (!options.force) refuseEdited(plan.edited, "remove");
   const { steps } = plan;
+  const kept = options.purge ? [] : keptPaths(root, plan);
   if (!options.dryRun) {
     try {
       for (const step of steps) await carryOutStep(step, host, manifest, warnings);
@@ -61,7 +64,7 @@ export async function restore(host: InstallHost, options: RestoreOptions): Promi
       throw installFailure(error, "Cannot uninstall", { consequence });
     }
   }
-  return { steps, warnings, kept: options.purge ? [] : keptPaths(root, plan) };
+  return { steps, warnings, kept };
 }
 
 interface RestorePlan {
@@ -90,9 +93,13 @@ function planRestore(
     manifest.accounts !== null && isOver(manifest.accounts) ? manifest.accounts : null;
   const steps: Step[] = [];
   if (manager !== undefined) {
-    for (const { name } of [...units].reverse()) steps.push({ do: "stop", unit: name });
+    for (const { name } of inStopOrder(units)) steps.push({ do: "stop", unit: name });
   }
   for (const change of removals) steps.push({ do: "item", change });
+  const journals = Object.entries(manifest.journals).filter(([, { role }]) => roles.includes(role));
+  for (const [directory, { before }] of journals) {
+    steps.push({ do: "take back journals", directory, count: Object.keys(before).length });
+  }
   if (manager !== undefined && removals.some(({ path }) => isUnitFile(path))) {
     steps.push({ do: "reload" });
   }
@@ -101,7 +108,10 @@ function planRestore(
       const isRemoved = manifest.byproducts[path]?.before.top.kind === "nothing";
       steps.push({ do: "purge", path, isRemoved });
     }
-    if (accounts !== null) steps.push({ do: "take back accounts", names: accounts.names });
+    if (accounts !== null) {
+      const names = addedAccounts(root, accounts, backupPaths(root));
+      steps.push({ do: "take back accounts", names });
+    }
   }
   if (manager !== undefined) {
     const resumed = units.filter(({ wasActive }) => wasActive);
@@ -146,6 +156,11 @@ async function carryOutStep(
       }
       break;
     }
+    case "take back journals": {
+      const before = manifest.journals[step.directory]?.before ?? {};
+      takeBackJournals(root, step.directory, before);
+      break;
+    }
     case "take back accounts":
       if (manifest.accounts !== null) takeBackAccounts(root, manifest.accounts, backupOf);
       break;
@@ -158,6 +173,7 @@ async function carryOutStep(
       await warnOf(warnings, () => manager?.[step.do](instancesOf(step.unit)));
       break;
     case "run":
+    case "share journals":
       throw new RangeError("Not a step of uninstall");
   }
 }
@@ -181,6 +197,9 @@ function forget(
   removeMadeDirectories(root, manifest, plan, purge);
   for (const role of roles) delete manifest.roles[role];
   for (const path of plan.items) delete manifest.items[path];
+  for (const [directory, { role }] of Object.entries(manifest.journals)) {
+    if (roles.includes(role)) delete manifest.journals[directory];
+  }
   for (const record of Object.values(manifest.items)) {
     record.roles = record.roles.filter((role) => !roles.includes(role));
   }
@@ -217,5 +236,6 @@ function isUntouched(root: string, path: string, manifest: Manifest): boolean {
 
 function keptPaths(root: string, { byproducts, accounts }: RestorePlan): string[] {
   const paths = byproducts.filter((path) => look(root, path).kind !== "nothing");
-  return [...paths, ...(accounts?.names ?? []).map((name) => `account ${name}`)];
+  const names = accounts === null ? [] : addedAccounts(root, accounts, backupPaths(root));
+  return [...paths, ...names.map((name) => `account ${name}`)];
 }

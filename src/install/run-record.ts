@@ -59,6 +59,7 @@ export function beginRun({ plan, root, manifest, changes, steps, wasActive }: Ru
         .filter((path) => manifest.byproducts[path] === undefined)
         .map((path) => [path, rememberByproduct(root, path)]),
     ),
+    journals: {},
     accounts:
       paths.length === 0
         ? null
@@ -128,6 +129,10 @@ export function finalManifest(run: Run): Manifest {
     const before = old?.before ?? record.byproducts[path];
     if (before === undefined) continue;
     next.byproducts[path] = { roles: withRole(old?.roles, plan.role), before };
+  }
+  for (const [directory, before] of Object.entries(record.journals)) {
+    const old = next.journals[directory]?.before;
+    next.journals[directory] = { role: plan.role, before: { ...before, ...old } };
   }
   addAccounts(next, record, { role: plan.role, root });
   const units = unitRecords(plan, next, wasActive);

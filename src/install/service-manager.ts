@@ -1,4 +1,5 @@
 /** The service manager, as far as an installation needs it: `systemctl` of this machine. */
+import { printable } from "../bytes/printable.ts";
 import { AgentError } from "../errors.ts";
 import type { CommandResult, RunCommand } from "../platform/run.ts";
 
@@ -91,7 +92,9 @@ export async function lastLines(
   const filter = priority === undefined ? [] : [`--priority=${priority}`];
   const options = ["--quiet", "--no-pager", "--output=cat", `--lines=${count}`, ...filter];
   const { status, stdout } = await run(["journalctl", `--unit=${unit}`, ...options]);
-  return status === 0 ? stdout.split("\n").filter((line) => line !== "") : [];
+  if (status !== 0) return [];
+  // With this output journalctl shows messages as they are.
+  return stdout.split("\n").flatMap((line) => (line === "" ? [] : [printable(line)]));
 }
 
 function stateOf(values: ReadonlyMap<string, string>): UnitState {

@@ -12,6 +12,7 @@ import { readConfigured } from "./resolve-request.ts";
 import { programPath, RECEIVED_DIRECTORY } from "./roles/options.ts";
 import { resolveIn } from "./rooted-path.ts";
 import { lastLines, type ServiceManager, showUnit } from "./service-manager.ts";
+import { findOtherProgram } from "./unit-program.ts";
 
 export interface StatusOptions {
   /** See HostFacts. */
@@ -114,7 +115,7 @@ async function roleStatus(role: Role, options: StatusOptions): Promise<RoleStatu
   const isServer = role === "server";
   const units: UnitStatus[] = [];
   for (const { name } of manifest.roles[role]?.units ?? []) {
-    units.push(await unitStatus(name, options));
+    units.push(await unitStatus(name, saved, options));
   }
   const certificate = (file: string | undefined): CertificateStatus | null =>
     file === undefined ? null : certificateStatus(root, file, nowMs);
@@ -137,16 +138,27 @@ function savedOptions(manifest: Manifest, role: Role): SavedOptions {
   return manifest.roles[role]?.options as SavedOptions;
 }
 
-async function unitStatus(name: string, options: StatusOptions): Promise<UnitStatus> {
-  const { manager, run } = options;
+async function unitStatus(
+  name: string,
+  { daemon, prefix }: SavedOptions,
+  { manager, run }: StatusOptions,
+): Promise<UnitStatus> {
   const unknown: UnitStatus = { name, active: null, since: null, problem: null, lastError: null };
   if (manager === undefined) return unknown;
   try {
-    const { active, problem = null } = await manager.state(name);
+    const { active, problem } = await manager.state(name);
+    const other =
+      daemon === "agent" ? await findOtherProgram(run, name, programPath(prefix)) : undefined;
     const values = await showUnit(run, name, ["ActiveEnterTimestamp", "InactiveEnterTimestamp"]);
     const event = active === "active" ? "ActiveEnterTimestamp" : "InactiveEnterTimestamp";
     const [lastError = null] = await lastLines(run, name, 1, "err");
-    return { name, active, since: values.get(event) || null, problem, lastError };
+    return {
+      name,
+      active,
+      since: values.get(event) || null,
+      problem: problem ?? other?.problem ?? null,
+      lastError,
+    };
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
     return { ...unknown, problem: error.message };

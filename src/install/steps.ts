@@ -1,12 +1,14 @@
 /** What is done, as data: the same list is carried out, printed by --dry-run and printed when it is done. */
 import type { Change, Changes } from "./changes.ts";
 import type { Found } from "./disk-state.ts";
-import type { Plan, PlanItem, PlannedCommand, PlannedFile } from "./plan.ts";
+import type { Plan, PlanItem, PlannedCommand, PlannedFile, SharedJournals } from "./plan.ts";
 
 export type Step =
   | { do: "stop" | "start" | "restart"; unit: string }
   | { do: "item"; change: Change }
   | { do: "run"; command: PlannedCommand }
+  | { do: "share journals"; journals: SharedJournals; count: number }
+  | { do: "take back journals"; directory: string; count: number }
   | { do: "reload" }
   | { do: "purge"; path: string; isRemoved: boolean }
   | { do: "take back accounts"; names: readonly string[] };
@@ -48,17 +50,30 @@ export function describeStep(
       return describeChange(step.change, withContent);
     case "run":
       return [`run ${commandLine(step.command, root).join(" ")}  ${step.command.purpose}`];
+    case "share journals": {
+      const { directory, group } = step.journals;
+      return [`let group ${group} read ${countJournals(step.count)} in ${directory}`];
+    }
+    case "take back journals":
+      return [`restore group and mode of ${countJournals(step.count)} in ${step.directory}`];
     case "reload":
       return ["run systemctl daemon-reload"];
     case "purge":
       return [`${step.isRemoved ? "remove" : "restore"} ${step.path}`];
     case "take back accounts":
-      return [`remove users and groups ${step.names.join(", ")}`];
+      // Without any, what the tools made beside the files goes.
+      return step.names.length === 0
+        ? ["restore the files of users and groups"]
+        : [`remove users and groups ${step.names.join(", ")}`];
     case "stop":
     case "start":
     case "restart":
       return [`${step.do} ${step.unit}`];
   }
+}
+
+function countJournals(count: number): string {
+  return count === 1 ? "1 journal" : `${count} journals`;
 }
 
 function describeChange(change: Change, withContent: boolean): string[] {

@@ -58,7 +58,9 @@ async function upgradeLocked(request: UpgradeRequest): Promise<UpgradeOutcome> {
       for (const each of roles) {
         const options = optionsOf(manifest, each);
         const { environment } = request;
-        results.push(...(await selfCheck({ role: each, options, manager, manifest, environment })));
+        results.push(
+          ...(await selfCheck({ ...host, role: each, options, manager, manifest, environment })),
+        );
       }
       return results;
     },

@@ -161,8 +161,15 @@ async function restartAll(manager: ServiceManager, units: readonly string[]): Pr
 }
 
 /** @throws AgentError */
-async function wantedHash({ source, sha256 }: UpgradeOptions): Promise<string | undefined> {
-  if (sha256 === undefined) return isUrl(source) ? await fetchChecksum(source) : undefined;
+async function wantedHash({ source, sha256, say }: UpgradeOptions): Promise<string | undefined> {
+  if (sha256 === undefined && isUrl(source)) {
+    if (/^http:/i.test(source)) {
+      const problem = "whoever is on the way can change it together with its SHA-256";
+      say(`Warning: "${source}" is not https: ${problem}; --sha256= says what it has to be`);
+    }
+    return await fetchChecksum(source);
+  }
+  if (sha256 === undefined) return undefined;
   if (SHA256.test(sha256)) return sha256.toLowerCase();
   const message = `Cannot use "--sha256=${sha256}": need 64 hexadecimal digits`;
   throw new AgentError("E_USAGE", message, { hint: "sha256sum(1) prints them" });

@@ -6,8 +6,9 @@ export function findUser(name: string): number | undefined {
   return findId("/etc/passwd", name);
 }
 
-export function findGroup(name: string): number | undefined {
-  return findId("/etc/group", name);
+/** @param file of another system than this one */
+export function findGroup(name: string, file = "/etc/group"): number | undefined {
+  return findId(file, name);
 }
 
 /** passwd(5) and group(5): name, password and number come first in both. */

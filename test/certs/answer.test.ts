@@ -4,13 +4,17 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { answerQuestion, CERTIFICATES_PER_NAME_MAX } from "../../src/certs/answer.ts";
 import { auditAuthority } from "../../src/certs/audit.ts";
+import type { Authority } from "../../src/certs/authority.ts";
+import { type Certificate, readCertificates } from "../../src/certs/certificate.ts";
 import { parseIndex } from "../../src/certs/index-file.ts";
 import { generateKey } from "../../src/certs/keys.ts";
 import { cancelToken, makeToken, type TokenRequest } from "../../src/certs/make-token.ts";
 import { parseAlternativeName } from "../../src/certs/names.ts";
 import { readPem } from "../../src/certs/pem.ts";
+import { prepareRotation, switchAuthority } from "../../src/certs/rotate.ts";
 import { authorityFingerprint, formatSecret, parseToken } from "../../src/certs/token.ts";
 import { readTokens } from "../../src/certs/token-store.ts";
+import { vouchedAuthorities } from "../../src/certs/vouched.ts";
 import { createRequest } from "../../src/certs/x509.ts";
 import type { SignerAnswer, SignerQuestion } from "../../src/platform/signer-protocol.ts";
 import { CertsAuthority, DAY_MS } from "../support/certs.ts";
@@ -312,6 +316,70 @@ describe("renew", () => {
     // Of another name there is nothing yet.
     const other = await enroll(await token("web2"), { request: await requestFor("web2") });
     expect(leafOf(other).subject).toBe("CN=web2");
+  });
+});
+
+test("a host that has used up the maximum is renewed once its certificate is due", async () => {
+  await enroll(await token("web1"));
+  for (let count = 1; count < CERTIFICATES_PER_NAME_MAX; count++) leafOf(await renew());
+  const due = Date.now() + 61 * DAY_MS;
+  expect(await renew({}, due - 2 * DAY_MS)).toMatchObject({ status: 429, reason: "too-many" });
+  expect(leafOf(await renew({}, due)).subject).toBe("CN=web1");
+  // And what was renewed is not due.
+  expect(await renew({}, due)).toMatchObject({ status: 429, reason: "too-many" });
+});
+
+describe("while authorities change", () => {
+  const offered = ({ text }: SignerAnswer): Certificate[] =>
+    readCertificates(text, "answer").filter(({ facts }) => facts.isAuthority);
+  const own = (): Certificate[] => readCertificates(ca.text("ca.pem"), "ca.pem");
+  const change = async (step: (authority: Authority) => Promise<void>): Promise<void> => {
+    using authority = await ca.open();
+    await step(authority);
+  };
+  const PREPARE = { keyType: "p256", days: 3650, passphrase: undefined } as const;
+  const pemOf = (certificates: readonly Certificate[]): string =>
+    certificates.map(({ pem }) => pem).join("");
+
+  test("each vouches for the other, for a day, and is alone good for no connection", async () => {
+    const former = own();
+    await enroll(await token("web1"));
+    await change((authority) => prepareRotation(authority, PREPARE));
+    const prepared = await renew();
+    expect(offered(prepared)).toHaveLength(3);
+    expect(pemOf(vouchedAuthorities(offered(prepared), former, Date.now()))).toBe(
+      ca.text("ca.pem"),
+    );
+    expect(vouchedAuthorities(offered(prepared), former, Date.now() + 2 * DAY_MS)).toHaveLength(1);
+
+    await change(switchAuthority);
+    const [next, ...others] = own();
+    if (next === undefined || others.length !== 1) throw new Error("There are two");
+    const switched = await renew();
+    expect(offered(switched)).toHaveLength(4);
+    for (const trusted of [former, [next]]) {
+      expect(pemOf(vouchedAuthorities(offered(switched), trusted, Date.now()))).toBe(
+        ca.text("ca.pem"),
+      );
+    }
+    expectGood();
+    const vouchers = offered(switched).slice(2);
+    writeFileSync(ca.path("chain.pem"), pemOf(vouchers));
+    writeFileSync(ca.path("former.pem"), pemOf(former));
+    const chain = ["-CAfile", "former.pem", "-untrusted", "chain.pem", "web1.pem"];
+    expect(() => ca.openssl("verify", ...chain)).toThrow("path length constraint exceeded");
+  });
+
+  test("one that is not of the directory is vouched for by none", async () => {
+    using foreign = await CertsAuthority.create();
+    const theirs = readCertificates(foreign.text("ca.pem"), "theirs");
+    await enroll(await token("web1"));
+    await change((authority) => prepareRotation(authority, PREPARE));
+    const former = own().slice(0, 1);
+    const vouched = vouchedAuthorities([...theirs, ...offered(await renew())], former, Date.now());
+    expect(pemOf(vouched)).toBe(ca.text("ca.pem"));
+    // Of the same name, as all are called the same.
+    expect(theirs[0]?.x509.subject).toBe(former[0]?.x509.subject ?? "");
   });
 });
 

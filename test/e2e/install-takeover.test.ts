@@ -1,5 +1,7 @@
 /** Issue 5: what systemd's own programs were set up to do, had sent and received, is taken over; `uninstall` gives it back. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { useAgentBinary } from "../support/agent-binary.ts";
 import { changedFiles } from "../support/file-listing.ts";
 import { describeHosts, HOST_SUITES, type HostMachine } from "../support/host-machine.ts";
@@ -30,6 +32,7 @@ await describeHosts("hosts that use systemd's programs", HOST_SUITES, (suite) =>
   let server: HostMachine;
   let client: HostMachine;
   let before: Map<string, string>[];
+  let journalsBefore: Record<string, string>;
 
   beforeAll(async () => {
     rig = owned.use(await HostRig.open(agent.path));
@@ -49,6 +52,7 @@ await describeHosts("hosts that use systemd's programs", HOST_SUITES, (suite) =>
     await client.run("logger", "by systemd");
     await isReceived("by systemd");
     before = [server.list(), client.list()];
+    journalsBefore = accessById(server.file(RECEIVED.slice(1)));
   }, LIMIT_MS);
   afterAll(() => owned.disposeAsync(), LIMIT_MS);
 
@@ -84,6 +88,24 @@ await describeHosts("hosts that use systemd's programs", HOST_SUITES, (suite) =>
   );
 
   test(
+    "are told which drop-in keeps our program from running",
+    async () => {
+      const file = `/etc/systemd/system/${REMOTE_UNIT}.d/override.conf`;
+      const restart = `systemctl daemon-reload && systemctl restart ${REMOTE_UNIT}`;
+      server.write(file.slice(1), HTTP);
+      await sh(server, restart);
+      const { exitCode, stderr } = await sh(server, "agent install --role=server");
+      expect(exitCode).toBe(69);
+      const problem = `"${REMOTE_UNIT}" runs "/lib/systemd/systemd-journal-remote" instead of "/usr/local/bin/agent": "${file}" sets ExecStart=`;
+      expect(stderr).toContain(problem);
+      expect((await sh(server, "agent install --status")).stdout).toContain(problem);
+      const again = await sh(server, `rm ${file} && ${restart} && agent install --role=server`);
+      expect(again.exitCode, again.stderr).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "are as they were after agent uninstall, and go on where we were",
     async () => {
       for (const machine of [server, client]) {
@@ -104,10 +126,24 @@ await describeHosts("hosts that use systemd's programs", HOST_SUITES, (suite) =>
         const kept = /^(etc\/(ssl|passwd|shadow|group|gshadow)|var\/|root\/)/;
         expect(changed.filter((path) => !kept.test(path))).toEqual([]);
       }
+      const journals = accessById(server.file(RECEIVED.slice(1)));
+      expect(Object.keys(journalsBefore)).not.toBeEmpty();
+      expect(journals).toMatchObject(journalsBefore);
     },
     LIMIT_MS,
   );
 });
+
+/** Mode and owner of each file, by the id in it: rotation renames files. */
+function accessById(directory: string): Record<string, string> {
+  const lines = readdirSync(directory).map((name) => {
+    const path = join(directory, name);
+    const { mode, uid, gid } = statSync(path);
+    const id = readFileSync(path).toString("hex", 24, 40);
+    return [id, `${(mode & 0o7777).toString(8)} ${uid}:${gid}`] as const;
+  });
+  return Object.fromEntries(lines);
+}
 
 /** Of every entry, in the order of time. */
 function identities(directory: string): string[] {

@@ -157,6 +157,19 @@ await describeHosts("nothing is left", HOST_SUITES, (suite) => {
     );
 
     test(
+      "the port is changed while clients connect to either",
+      async () => {
+        await server.run("systemd-run", "--quiet", "--unit=clients", "sh", "-c", CLIENTS);
+        for (const port of [19532, 19533, 19532, 19533, 19532, 19533]) {
+          await install(server, `--role=server --port=${port} --no-check`);
+        }
+        await server.run("systemctl", "stop", "clients");
+        await expectActive(server, REMOTE_SOCKET, REMOTE_UNIT);
+      },
+      LIMIT_MS,
+    );
+
+    test(
       "a file that was edited by hand stays, but for --force, and then there is a copy",
       async () => {
         const file = "etc/systemd/journal-upload.conf.d/50-agent.conf";
@@ -223,6 +236,14 @@ await describeHosts("nothing is left", HOST_SUITES, (suite) => {
     );
   });
 });
+
+/** Two at a time, over and over, at each port. */
+const CLIENTS = `while true; do
+  for port in 19532 19533; do
+    for n in 1 2; do curl -sk -m 1 -o /dev/null https://127.0.0.1:$port/ & done
+  done
+  wait
+done`;
 
 /** Whoever has it listens at the port. */
 const BUSY = "exec systemd-socket-activate --listen=19532 sleep infinity";

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { accountNames, accountPaths } from "../../src/install/account-files.ts";
+import { describeStep } from "../../src/install/steps.ts";
 import { InstallRig, serverPlan } from "../support/install-rig.ts";
 
 test("accountNames() reads users and groups, and nothing else", () => {
@@ -39,7 +40,7 @@ describe("uninstall --purge", () => {
   test("keeps accounts that others added since, and members", async () => {
     await rig.apply(serverPlan(rig));
     const passwd = rig.read("/etc/passwd");
-    rig.write("/etc/passwd", `${passwd}eve:x:1000:1000::/home/eve:/bin/sh\n`, 0o640);
+    rig.write("/etc/passwd", `${passwd}eve:x:1000:1000::/nonexistent:/bin/sh\n`, 0o640);
     rig.write("/etc/passwd-", passwd);
     const group = rig
       .read("/etc/group")
@@ -47,7 +48,7 @@ describe("uninstall --purge", () => {
     rig.write("/etc/group", group);
     await rig.restore();
     expect(rig.read("/etc/passwd")).toBe(
-      "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\neve:x:1000:1000::/home/eve:/bin/sh\n",
+      "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\neve:x:1000:1000::/nonexistent:/bin/sh\n",
     );
     expect(statSync(rig.path("/etc/passwd")).mode & 0o7777).toBe(0o640);
     expect(rig.read("/etc/group")).toBe("root:x:0:\nadm:x:4:joe,eve\n");
@@ -61,6 +62,42 @@ describe("uninstall --purge", () => {
     const before = rig.listing();
     await rig.apply(serverPlan(rig));
     await rig.restore();
+    expect(rig.listing()).toEqual(before);
+  });
+
+  test("names only accounts that it removes: not a group that the distribution has", async () => {
+    rig.write("/etc/group", `${rig.read("/etc/group")}systemd-journal:x:101:joe\n`);
+    const plan = serverPlan(rig);
+    const items = plan.items.map((item) =>
+      item.path === "/etc/sysusers.d/journal-agent.conf" && item.kind === "file"
+        ? { ...item, data: `g systemd-journal -\n${item.data}` }
+        : item,
+    );
+    const before = rig.listing();
+    await rig.apply({ ...plan, items });
+    const { steps } = await rig.restore({ dryRun: true });
+    expect(steps).toContainEqual({
+      do: "take back accounts",
+      names: ["systemd-journal-remote"],
+    });
+    const { kept } = await rig.restore({ purge: false });
+    expect(kept).toEqual(["/var/log/journal/remote", "account systemd-journal-remote"]);
+    await rig.restore();
+    expect(rig.listing()).toEqual(before);
+  });
+
+  test("names none where all were there before, and takes back what the tools left", async () => {
+    for (const name of ["passwd", "group", "shadow", "gshadow"]) {
+      const line = "systemd-journal-remote:x:50::\n";
+      rig.write(`/etc/${name}`, `${rig.read(`/etc/${name}`)}${line}`);
+    }
+    const before = rig.listing();
+    await rig.apply(serverPlan(rig));
+    const { steps } = await rig.restore();
+    const [step] = steps.filter((each) => each.do === "take back accounts");
+    expect(step && describeStep(step, { root: "", withContent: true })).toEqual([
+      "restore the files of users and groups",
+    ]);
     expect(rig.listing()).toEqual(before);
   });
 

@@ -293,7 +293,22 @@ describe("a client", () => {
     ]);
   });
 
-  test("for a namespace that nobody serves", async () => {
+  test("for a namespace in which nothing runs yet is right: there is nothing to send", async () => {
+    const host = makeHost();
+    const unit = "systemd-journal-upload@apps.service";
+    const idle: UnitState = { active: "inactive", problem: undefined };
+    const results = await check(host, {
+      manager: managerOf({ "systemd-journald@agent-test-none.socket": idle }),
+      instances: [{ unit, stateFile: host.stateFile, namespace: "agent-test-none" }],
+      run: () => Promise.reject(new Error("not needed")),
+    });
+    expect(problemsOf(results)).toEqual([]);
+    expect(results.at(-1)?.what).toBe(
+      'nothing runs in journal namespace "agent-test-none" yet, so nothing was sent',
+    );
+  });
+
+  test("for a namespace whose journald cannot be written to", async () => {
     const host = makeHost();
     const unit = "systemd-journal-upload@apps.service";
     const results = await check(host, {

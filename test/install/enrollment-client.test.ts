@@ -38,9 +38,14 @@ async function keyOf(request: string): Promise<KeyObject> {
 }
 
 /** Without a trace in the authority's directory. */
-function signLeaf(ca: CertsAuthority, name: string, publicKey: KeyObject): Promise<string> {
+function signLeaf(
+  ca: CertsAuthority,
+  name: string,
+  publicKey: KeyObject,
+  validMs = DAY_MS,
+): Promise<string> {
   const now = Date.now();
-  const validity = { notBeforeMs: now - DAY_MS, notAfterMs: now + DAY_MS };
+  const validity = { notBeforeMs: now - DAY_MS, notAfterMs: now + validMs };
   const draft = { commonName: name, names: [], role: "client", serial: "77", publicKey } as const;
   const key = readPrivateKey(ca.text("ca.key"), "ca.key");
   return createLeaf({ ...draft, ...validity }, { certificate: ca.text("ca.pem"), key });
@@ -127,6 +132,35 @@ describe("somebody else", () => {
   const right = () => ({ ca: receiver.ca, name: "receiver" });
   const authority = () => httpAnswer(200, receiver.ca.text("ca.pem"));
 
+  test("that is busy, or whose answer is lost, is asked again with the same key", async () => {
+    const troubles = [
+      httpAnswer(503, "Busy\n", "Retry-After: 0\r\n"),
+      httpAnswer(429, "Later\n", "Retry-After: 0\r\n"),
+      "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+    ];
+    const url = await start(right(), async (request) => {
+      if (request.startsWith("GET")) return authority();
+      const trouble = troubles.shift();
+      if (trouble !== undefined) return trouble;
+      const leaf = await signLeaf(receiver.ca, "web9", await keyOf(request));
+      return httpAnswer(200, leaf + receiver.ca.text("ca.pem"));
+    });
+    const host = await enroll({ server: url, token, environment });
+    expect(readCertificate(host.certificate, "it").facts.name).toBe("web9");
+    const [, ...posts] = server?.requests ?? [];
+    expect(posts).toHaveLength(4);
+    expect(new Set(posts).size).toBe(1);
+  });
+
+  test("that wants to be asked much later is not waited for", async () => {
+    const later = httpAnswer(429, "Too many\n", "Retry-After: 600\r\n");
+    const url = await start(right(), (request) =>
+      request.startsWith("GET") ? authority() : later,
+    );
+    expect((await tryAt(url)).message).toBe(`Cannot enrol at "${url}": it answers 429: Too many`);
+    expect(server?.requests).toHaveLength(2);
+  });
+
   function expectNoSecret(): void {
     const sent = server?.requests.join("\n") ?? "";
     expect(sent).toContain("GET /enroll/authority");
@@ -169,7 +203,12 @@ describe("somebody else", () => {
     [
       "of another authority",
       async (request) => await signLeaf(foreign, "web9", await keyOf(request)),
-      "not the authority that the token names signed the certificate",
+      "no authority that this host trusts, or that one of those vouches for, signed it",
+    ],
+    [
+      "about to end",
+      async (request) => await signLeaf(receiver.ca, "web9", await keyOf(request), DAY_MS / 3),
+      "the certificate is old, it ends on",
     ],
     ["no PEM", async () => "hello", "need the certificates of this host and of its authority"],
   ])("an answer that is %s is not used", async (_, leaf, message) => {
@@ -179,7 +218,35 @@ describe("somebody else", () => {
       const authorities = receiver.ca.text("ca.pem") + foreign.text("ca.pem");
       return httpAnswer(200, first === "hello" ? first : first + authorities);
     });
-    expect((await tryAt(url)).message).toBe(`Cannot use the answer of the receiver: ${message}`);
+    expect((await tryAt(url)).message).toStartWith(
+      `Cannot use the answer of the receiver: ${message}`,
+    );
+  });
+
+  test("who has taken the receiver over brings no authority of its own in", async () => {
+    const web5 = parseToken(await receiver.token("web5"));
+    const present = await enroll({ server: receiver.url, token: web5, environment });
+    const files = { keyFile: "key", certificateFile: "certificate", trust: "authority" };
+    const leaf = readCertificate(present.certificate, "it").x509.publicKey;
+    const own = foreign.text("ca.pem");
+    const renewFrom = async (signer: CertsAuthority, authorities: string) => {
+      const name = "web5";
+      const url = await start(right(), async () =>
+        httpAnswer(200, (await signLeaf(signer, name, leaf)) + authorities),
+      );
+      const renewed = await renewAtReceiver({ server: url, files, present, environment });
+      server?.[Symbol.dispose]();
+      if (renewed === "off") throw new Error("It is on");
+      return renewed;
+    };
+    for (const authorities of [own, receiver.ca.text("ca.pem") + own]) {
+      await expect(renewFrom(foreign, authorities)).rejects.toThrow(
+        "no authority that this host trusts",
+      );
+    }
+    // With a good certificate, which it may have from the signer, nothing of its own comes along.
+    const { authority } = await renewFrom(receiver.ca, own + receiver.ca.text("ca.pem"));
+    expect(authority).toBe(receiver.ca.text("ca.pem"));
   });
 
   test.each<[string, string, string]>([

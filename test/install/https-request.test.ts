@@ -63,3 +63,33 @@ test("goes through the proxy that the environment names", async () => {
   const excepted = { ...environment, no_proxy: "localhost" };
   expect((await request({ environment: excepted })).body).toBe("through");
 });
+
+test("shows of a stranger's certificate what can be shown", async () => {
+  const names = [
+    "-subj",
+    "/CN=evil\x1b[2J\nerror: forged",
+    "-addext",
+    "subjectAltName=DNS:a\x1b[2J",
+  ];
+  const key = [
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:P-256",
+    "-nodes",
+    "-keyout",
+    "e.key",
+  ];
+  ca.openssl("req", "-x509", ...key, "-out", "e.pem", ...names);
+  using stranger = await ScriptedHttps.start(
+    { key: ca.text("e.key"), cert: ca.text("e.pem") },
+    () => answer,
+  );
+  const isShown = (trusted: string): Promise<string> =>
+    request({ server: stranger.url, identity: { ca: ca.text(trusted) } }).then(
+      () => "It was trusted",
+      ({ message }: Error) => message,
+    );
+  expect(await isShown("ca.pem")).toEndWith('but by "evil?[2J?error: forged"');
+  expect(await isShown("e.pem")).toMatch(/it has DNS:[ -~]*, "localhost" is needed$/);
+});

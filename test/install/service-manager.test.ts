@@ -19,6 +19,12 @@ async function errorOf(promise: Promise<unknown>): Promise<AgentError> {
   throw new Error("It does not fail");
 }
 
+test("what a unit has logged is shown without what a terminal would take for commands", async () => {
+  const stdout = "gone \x1b[2J\u009b31m\rsoon\n\nnext ü\n";
+  const run: RunCommand = async () => ({ status: 0, stdout, stderr: "" });
+  expect(await lastLines(run, "a.service", 2)).toEqual(["gone ?[2J?31m?soon", "next ü"]);
+});
+
 /** INPUT COMMAND...: runs a command; prints its output, status and errors. */
 const CAPTURE = 'printf %s "$0" | "$@" 2> /run/errors; printf "\\0%d\\0" $?; cat /run/errors';
 

@@ -28,6 +28,7 @@ const EMPTY: Manifest = {
   roles: {},
   items: {},
   byproducts: {},
+  journals: {},
   accounts: null,
   overwritten: [],
   run: null,
@@ -170,6 +171,24 @@ test("both roles are told of, each with what it has", async () => {
   });
   // What --json shows has nothing undefined in it.
   expect(JSON.parse(JSON.stringify(status))).toEqual(status);
+});
+
+test("a unit that runs another program than ours has a problem", async () => {
+  using image = new Image();
+  const manifest = image.manifest({ server: SERVER });
+  const stock = "/lib/systemd/systemd-journal-remote";
+  const exec = `ExecStart={ path=${stock} ; argv[]=${stock} ; ignore_errors=no }\n`;
+  const options = { root: image.root, manager, nowMs: Date.now() };
+  const runStock: RunCommand = async () => ({ status: 0, stdout: exec, stderr: "" });
+  const gatherUnits = async (status: ReturnType<typeof gatherStatus>) =>
+    (await status).roles[0]?.units.map(({ problem }) => problem);
+  expect(await gatherUnits(gatherStatus({ ...options, manifest, run: runStock }))).toEqual([
+    `"systemd-journal-remote.service" runs "${stock}" instead of "/usr/local/bin/agent"`,
+  ]);
+  const kept = image.manifest({ server: { ...SERVER, daemon: "systemd" } });
+  expect(await gatherUnits(gatherStatus({ ...options, manifest: kept, run: runStock }))).toEqual([
+    null,
+  ]);
 });
 
 test("people read it line by line", async () => {

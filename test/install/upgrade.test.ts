@@ -273,6 +273,7 @@ describe("from a URL", () => {
     const { base } = serve({ "/v1/agent": fresh, "/v1/agent.sha256": `${sha256(fresh)}\n` });
     await host.upgrade(`${base}/v1/agent`);
     expect(host.version).toBe("1.3.0");
+    expect(host.said[0]).toStartWith(`Warning: "${base}/v1/agent" is not https:`);
   });
 
   test("or among those of the release", async () => {
@@ -294,8 +295,10 @@ describe("from a URL", () => {
     );
     expect(asked).not.toContain("/agent");
     host.expectUntouched();
+    host.said.length = 0;
     await host.upgrade(`${base}/agent`, { sha256: sha256(fresh) });
     expect(host.version).toBe("1.3.0");
+    expect(host.said).toEqual([]);
   });
 
   test("what is installed already is not fetched", async () => {

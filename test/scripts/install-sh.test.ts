@@ -15,8 +15,10 @@ import {
 import { constants } from "node:os";
 import { join } from "node:path";
 import { useAgentBinary } from "../support/agent-binary.ts";
+import { CertsAuthority } from "../support/certs.ts";
 import { ReleaseServer } from "../support/release-server.ts";
 import { type RunResult, run } from "../support/run-agent.ts";
+import { httpAnswer, ScriptedHttps } from "../support/scripted-https.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
@@ -402,6 +404,19 @@ function testsIn(shell: string[]): void {
     },
   );
 }
+
+test.skipIf(isMissing("curl"))("from https: it is not led to plain http:", async () => {
+  await using rig = new Rig();
+  using ca = await CertsAuthority.create();
+  await ca.issue("releases", { names: ["localhost"], role: "server" });
+  const identity = { key: ca.text("releases.key"), cert: ca.text("releases.pem") };
+  const elsewhere = `Location: ${rig.baseUrl}/latest\r\nConnection: close\r\n`;
+  using server = await ScriptedHttps.start(identity, () => httpAnswer(301, "", elsewhere));
+  const env = { AGENT_BASE_URL: server.url, CURL_CA_BUNDLE: ca.path("ca.pem") };
+  const { status, stderr } = await rig.run([], { env });
+  expect(stderr).toContain(`cannot fetch "${server.url}/latest"`);
+  expect([status, server.requests.length, rig.requests]).toEqual([1, 1, []]);
+});
 
 function testsWith(fetcher: string): void {
   const rigWithFetcher = (): Rig => {

@@ -145,10 +145,16 @@ export class RecordedManager implements ServiceManager {
   /** Units that do not start. */
   readonly broken = new Set<string>();
   onStart: ((unit: string) => void) | undefined;
+  #connection: { socket: string; service: string } | undefined;
   readonly #disk: () => DyingDisk | undefined;
 
   constructor(disk: () => DyingDisk | undefined) {
     this.#disk = disk;
+  }
+
+  /** From now on: as soon as a service is stopped whose socket listens, it is started again, as by a client. */
+  clientsConnect(socket: string, service: string): void {
+    this.#connection = { socket, service };
   }
 
   /** What was done since the last call. */
@@ -173,6 +179,10 @@ export class RecordedManager implements ServiceManager {
   async stop(unit: string): Promise<void> {
     this.#note(`stop ${unit}`);
     this.active.delete(unit);
+    const { socket, service } = this.#connection ?? {};
+    if (service !== undefined && unit === service && this.active.has(`${socket}`)) {
+      this.active.add(service);
+    }
   }
 
   async state(unit: string): Promise<{ active: string; problem: undefined }> {
@@ -181,6 +191,10 @@ export class RecordedManager implements ServiceManager {
 
   #launch(unit: string): void {
     if (this.broken.has(unit)) throw new AgentError("E_CONFIG", `Cannot start "${unit}": broken`);
+    const { socket, service } = this.#connection ?? {};
+    if (unit === socket && this.active.has(`${service}`)) {
+      throw new AgentError("E_CONFIG", `Cannot start "${unit}": Address already in use`);
+    }
     this.onStart?.(unit);
     this.active.add(unit);
   }

@@ -16,7 +16,7 @@ import {
   serverService,
   serverSocket,
 } from "../units/server-units.ts";
-import { sysusersText, tmpfilesText } from "../units/system-texts.ts";
+import { JOURNAL_GROUP, sysusersText, tmpfilesText } from "../units/system-texts.ts";
 import { formatUnit } from "../units/unit-text.ts";
 import { dropInPath, enableLink, fileItem, programItem, unitItem } from "./items.ts";
 import {
@@ -81,6 +81,7 @@ export function serverPlan(options: ServerOptions, facts: HostFacts): Plan {
       ...renewal.units,
     ],
     byproducts: [outputDirectory, ...renewal.byproducts],
+    sharedJournals: { directory: outputDirectory, group: JOURNAL_GROUP },
     warnings: [],
   };
 }

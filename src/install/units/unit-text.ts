@@ -87,7 +87,11 @@ export function escapeSpecifiers(text: string): string {
 /** Of any of the texts of `units/`. */
 export function requireLine(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: it is they that are looked for
-  if (!/[\u0000-\u001f\u007f]/.test(text)) return text;
-  const message = `Cannot write ${JSON.stringify(text)} into a configuration: it has control characters, need none`;
+  const hasControls = /[\u0000-\u001f\u007f]/.test(text);
+  if (!hasControls && !text.endsWith("\\")) return text;
+  const problem = hasControls
+    ? "it has control characters, need none"
+    : "it ends with a backslash, which would take the next line in";
+  const message = `Cannot write ${JSON.stringify(text)} into a configuration: ${problem}`;
   throw new AgentError("E_USAGE", message);
 }

@@ -8,6 +8,7 @@ import { parseId128 } from "../../bytes/id128.ts";
 import { AgentError } from "../../errors.ts";
 import { BlockCache } from "./block-cache.ts";
 import { DataCache } from "./data-cache.ts";
+import { type EntryWindow, isInWindow } from "./entry-window.ts";
 import { FileTable } from "./file-table.ts";
 import { countMissing } from "./gaps.ts";
 import { holdBack } from "./hold.ts";
@@ -16,7 +17,6 @@ import type { JournalFile } from "./journal-file.ts";
 import { LastEntry } from "./last-entry.ts";
 import { beginLines } from "./lines.ts";
 import { Merge } from "./merge.ts";
-import { isSameBoot } from "./order.ts";
 import { Retry } from "./retry.ts";
 import { hasEntry } from "./seek.ts";
 import type { Selection } from "./selection-types.ts";
@@ -30,15 +30,6 @@ export interface SetPosition {
   cursor: string;
   /** By seqnum id, 32 hex digits. */
   tails: Map<string, SequenceTail>;
-}
-
-/** Which entries are returned, by their numbers; may be changed while reading. */
-export interface EntryWindow {
-  fromUsec: number;
-  /** The last moment. */
-  untilUsec: number;
-  /** Undefined = all boots. */
-  bootWords: Int32Array | undefined;
 }
 
 export interface JournalSetOptions {
@@ -145,7 +136,7 @@ export class JournalSet {
    * many that are not wanted: then `isPausing`.
    */
   next(passedMax = Number.POSITIVE_INFINITY): JournalEntry | undefined {
-    const { selection } = this.#options;
+    const { selection, window } = this.#options;
     const entry = this.#entry;
     this.isPausing = false;
     for (let passed = 0; passed < passedMax; passed++) {
@@ -155,10 +146,10 @@ export class JournalSet {
         this.#wait(file);
         continue;
       }
-      const isInWindow = this.#isInWindow(file);
-      if (isInWindow && !this.#fill(file)) continue;
+      const isInside = isInWindow(file, window);
+      if (isInside && !this.#fill(file)) continue;
       file.sequence.note(file);
-      if (!isInWindow || !selection.accepts(entry)) continue;
+      if (!isInside || !selection.accepts(entry)) continue;
       this.#last.note(file);
       return entry;
     }
@@ -394,15 +385,8 @@ export class JournalSet {
   }
 
   #isWanted(file: SetFile): boolean {
-    return (
-      this.#isInWindow(file) && this.#fill(file) && this.#options.selection.accepts(this.#entry)
-    );
-  }
-
-  #isInWindow({ realtimeUsec, bootWords }: SetFile): boolean {
-    const { window } = this.#options;
-    if (realtimeUsec < window.fromUsec || realtimeUsec > window.untilUsec) return false;
-    return window.bootWords === undefined || isSameBoot(window.bootWords, bootWords);
+    const { selection, window } = this.#options;
+    return isInWindow(file, window) && this.#fill(file) && selection.accepts(this.#entry);
   }
 
   /** Makes the entry of the one that comes next of this file. */

@@ -81,22 +81,13 @@ export class Enrollment {
     const waitSec = request.operation === "authority" ? 0 : limit.waitSec(owner);
     if (waitSec > 0) return tooMany(waitSec);
     if (!this.#hasRoom(owner, isRenewal ? MEMBERS : STRANGERS)) return busy();
-    const chunks: Uint8Array[] = [];
-    let size = 0;
+    const body = collectBody();
     const stream: EnrollmentStream = {
-      push: (chunk) => {
-        size += chunk.length;
-        if (size > ENROLLMENT_BODY_MAX) {
-          const problem = `more than ${ENROLLMENT_BODY_MAX} bytes`;
-          throw new AgentError("E_LIMIT", `Cannot take the request: ${problem}`);
-        }
-        chunks.push(Uint8Array.from(chunk));
-        return undefined;
-      },
+      push: (chunk) => body.add(chunk),
       end: async () => {
         try {
-          const body = Buffer.concat(chunks).toString("latin1");
-          return this.#told(await this.#answer(request, asker, owner, body), request, asker);
+          const text = body.text();
+          return this.#told(await this.#answer(request, asker, owner, text), request, asker);
         } finally {
           this.#open.delete(stream);
         }
@@ -190,6 +181,30 @@ export class Enrollment {
     const headers = status === 503 || status === 429 ? [`Retry-After: ${RETRY_AFTER_SEC}`] : [];
     return { status, text: text.trimEnd(), headers, close: true };
   }
+}
+
+/** In one piece: a stranger may send a byte at a time, each of which would cost a hundred. */
+function collectBody(): { add(chunk: Uint8Array): undefined; text(): string } {
+  let bytes = Buffer.alloc(0);
+  let size = 0;
+  return {
+    add: (chunk): undefined => {
+      const end = size + chunk.length;
+      if (end > ENROLLMENT_BODY_MAX) {
+        const problem = `more than ${ENROLLMENT_BODY_MAX} bytes`;
+        throw new AgentError("E_LIMIT", `Cannot take the request: ${problem}`);
+      }
+      if (end > bytes.length) {
+        const grown = Buffer.alloc(Math.min(ENROLLMENT_BODY_MAX, 2 * end));
+        bytes.copy(grown, 0, 0, size);
+        bytes = grown;
+      }
+      bytes.set(chunk, size);
+      size = end;
+      return undefined;
+    },
+    text: (): string => bytes.toString("latin1", 0, size),
+  };
 }
 
 function busy(): Refusal {

@@ -7,6 +7,7 @@ import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from "node:tls";
+import { printable } from "../../bytes/printable.ts";
 import type { UploadFailure } from "../delivery-types.ts";
 import type { ClientIdentity } from "./client-identity.ts";
 import { connectFirst } from "./connect-first.ts";
@@ -27,6 +28,9 @@ export interface DialOptions {
   /** Told what comes next. */
   onPhase(phase: UploadFailure["phase"]): void;
 }
+
+/** Letters of what a certificate says. */
+const SHOWN_LENGTH_MAX = 500;
 
 /** Of the server that the connection leads to, for messages. */
 export interface RefusedCertificate {
@@ -134,11 +138,16 @@ function checkServer(socket: TLSSocket, host: string): void {
   const { subject, issuer, subjectaltname, valid_from, valid_to } = certificate;
   throw new UntrustedServer(codeOf(error), {
     host,
-    issuer: String(issuer?.CN ?? ""),
-    names: subjectaltname ?? (subject?.CN === undefined ? "" : `CN:${subject.CN}`),
+    issuer: shown(String(issuer?.CN ?? "")),
+    names: shown(subjectaltname ?? (subject?.CN === undefined ? "" : `CN:${subject.CN}`)),
     validFrom: valid_from,
     validTo: valid_to,
   });
+}
+
+/** Anybody may have written it, who wants to write to terminals and logs. */
+function shown(text: string): string {
+  return printable(text.slice(0, SHOWN_LENGTH_MAX));
 }
 
 /** The declared type of `authorizationError` is not always what is there. */

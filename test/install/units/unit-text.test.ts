@@ -69,6 +69,15 @@ describe("formatUnit", () => {
       'Cannot write "/opt/a\\nUser=root" into a configuration: it has control characters, need none',
     );
   });
+
+  test("refuses what would take the next line in", () => {
+    const sections: Section[] = [
+      { name: "Service", directives: [["LoadCredential", "key.pem:/etc/key\\"]] },
+    ];
+    expect(() => formatUnit(sections, { isDropIn: false, systemdVersion: 252 })).toThrow(
+      "it ends with a backslash, which would take the next line in",
+    );
+  });
 });
 
 test.each([

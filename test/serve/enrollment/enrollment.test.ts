@@ -1,7 +1,11 @@
 /** Over real TLS on loopback: what strangers and known hosts may ask a front, and what it asks the signer. */
+
+import { heapStats } from "bun:jsc";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { SignerAnswer, SignerQuestion } from "../../../src/platform/signer-protocol.ts";
-import { FAILURES } from "../../../src/serve/enrollment/enrollment.ts";
+import { Counters } from "../../../src/serve/counters.ts";
+import { Enrollment, FAILURES } from "../../../src/serve/enrollment/enrollment.ts";
+import type { EnrollmentRequest } from "../../../src/serve/enrollment/routes.ts";
 import type { Front } from "../../../src/serve/front.ts";
 import type { IngestLimits } from "../../../src/serve/settings.ts";
 import { FakeSigner } from "../../support/fake-signer.ts";
@@ -295,6 +299,26 @@ describe("limits", () => {
     const chunk = `${large.length.toString(16)}\r\n${large}\r\n`;
     expect(await send(port, "", head + chunk)).toMatchObject({ status: 413 });
     expect(signer.questions).toEqual([]);
+  });
+
+  test("a body that comes byte by byte takes no more memory than one that comes whole", async () => {
+    const counters = new Counters({ warn: () => undefined, nowMs: () => 0 });
+    const enrollment = new Enrollment({ socket: signer.path, counters, nowMs: () => 0 });
+    const head: EnrollmentRequest = {
+      ...{ operation: "enroll", secret: SECRET, expectsContinue: false, keepAlive: false },
+      framing: { kind: "chunked" },
+    };
+    const stream = enrollment.open(head, { address: "192.0.2.7", name: undefined });
+    if ("reply" in stream) throw new Error("It is refused");
+    const objects = (): number => {
+      Bun.gc(true);
+      return heapStats().objectCount;
+    };
+    const before = objects();
+    for (const byte of Buffer.from(CSR.padEnd(60_000, "x"))) stream.push(Uint8Array.of(byte));
+    expect(objects() - before).toBeLessThan(10_000);
+    expect(await stream.end()).toMatchObject({ status: 200 });
+    expect(signer.questions.at(-1)?.request).toBe(CSR.padEnd(60_000, "x"));
   });
 
   test("a body that is no PEM does not reach the signer", async () => {
