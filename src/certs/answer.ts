@@ -14,7 +14,7 @@ import {
   type SignerQuestion,
 } from "../platform/signer-protocol.ts";
 import { Authority, type AuthorityOptions, readRequired } from "./authority.ts";
-import { readCertificate, readCertificates } from "./certificate.ts";
+import { readCertificate } from "./certificate.ts";
 import { certificateFile } from "./directory.ts";
 import { parseIndex } from "./index-file.ts";
 import { type Draft, type HostFiles, readHost, signOne } from "./issue.ts";
@@ -204,27 +204,25 @@ function certificateAnswer(authority: Authority, name: string, trust: string): S
 }
 
 /**
- * The authorities, and while they are several, a voucher of each of ours for the others: a host believes no receiver that one
- * is to be trusted that it does not know (`vouched.ts`).
+ * The authorities, and while they are several, a voucher of each for the others: a host believes no receiver that one is to be
+ * trusted that it does not know (`vouched.ts`). Only for those whose keys are here: anybody may have written into `ca.pem`.
  */
 async function trustText(authority: Authority): Promise<string> {
-  const text = readTrustedText(authority);
-  const trusted = readCertificates(text, "of the authorities");
-  if (trusted.length < 2) return text;
+  const signers = await Promise.all(authority.stages().map((stage) => authority.signer(stage)));
+  const notBeforeMs = authority.nowMs - BACKDATE_MS;
+  const validity = { notBeforeMs, notAfterMs: authority.nowMs + VOUCHER_MS };
   const vouchers: string[] = [];
-  for (const stage of authority.stages()) {
+  for (const signer of signers) {
     // Nobody trusts it alone yet.
-    if (stage === "new") continue;
-    const signer = await authority.signer(stage);
-    for (const other of trusted.filter(({ x509 }) => !x509.raw.equals(signer.x509.raw))) {
-      const notBeforeMs = authority.nowMs - BACKDATE_MS;
-      const validity = { notBeforeMs, notAfterMs: authority.nowMs + VOUCHER_MS };
+    if (signer.stage === "new") continue;
+    for (const other of signers) {
+      if (other === signer) continue;
       // Of no list, and in no index.
       const serial = `4${randomBytes(16).toString("hex").slice(1)}`;
-      vouchers.push(await createVoucher(other.pem, { serial, ...validity }, signer));
+      vouchers.push(await createVoucher(other.certificate, { serial, ...validity }, signer));
     }
   }
-  return text + vouchers.join("");
+  return readTrustedText(authority) + vouchers.join("");
 }
 
 /** On one line, and short: part of it may be what the host says. */

@@ -1,8 +1,13 @@
 /** Hosts' certificates: issued for the first time, again with other names, or renewed. */
-import { createPublicKey, type KeyObject } from "node:crypto";
+import { createPublicKey, type KeyObject, type X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
 import { AgentError } from "../errors.ts";
-import { type Authority, readOptional, readOptionalText } from "./authority.ts";
+import {
+  type Authority,
+  readAuthorityCertificate,
+  readOptional,
+  readOptionalText,
+} from "./authority.ts";
 import { type Certificate, type CertificateFacts, readCertificate } from "./certificate.ts";
 import {
   AUTHORITY_FILES,
@@ -142,13 +147,22 @@ export function readHost(authority: Authority, name: string): HostFiles {
   return { certificate, key, status: statusOf(authority, certificate) };
 }
 
-function statusOf(authority: Authority, { facts }: Certificate): HostFiles["status"] {
+function statusOf(authority: Authority, { facts, x509 }: Certificate): HostFiles["status"] {
   const entry =
     findEntry(authority.readIndex(), facts.serial) ??
     findEntry(authority.readIndex("old"), facts.serial);
-  if (entry === undefined) return "absent";
+  // The number alone proves nothing: as Netdata's script leaves it, the file is a daemon's, who may write into it.
+  if (entry === undefined || !isSignedHere(authority, x509)) return "absent";
   if (entry.status === "R") return "revoked";
   return facts.notAfterMs < authority.nowMs ? "expired" : "valid";
+}
+
+function isSignedHere(authority: Authority, x509: X509Certificate): boolean {
+  return authority.stages().some((stage) => {
+    if (stage === "new") return false;
+    const path = authority.path(AUTHORITY_FILES[stage].certificate);
+    return x509.verify(readAuthorityCertificate(path).x509.publicKey);
+  });
 }
 
 function differenceOf(

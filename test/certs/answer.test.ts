@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { answerQuestion, CERTIFICATES_PER_NAME_MAX } from "../../src/certs/answer.ts";
@@ -7,15 +7,16 @@ import { auditAuthority } from "../../src/certs/audit.ts";
 import type { Authority } from "../../src/certs/authority.ts";
 import { type Certificate, readCertificates } from "../../src/certs/certificate.ts";
 import { parseIndex } from "../../src/certs/index-file.ts";
-import { generateKey } from "../../src/certs/keys.ts";
+import { generateKey, readPrivateKey } from "../../src/certs/keys.ts";
 import { cancelToken, makeToken, type TokenRequest } from "../../src/certs/make-token.ts";
 import { parseAlternativeName } from "../../src/certs/names.ts";
 import { readPem } from "../../src/certs/pem.ts";
+import { renewCertificates } from "../../src/certs/renew.ts";
 import { prepareRotation, switchAuthority } from "../../src/certs/rotate.ts";
 import { authorityFingerprint, formatSecret, parseToken } from "../../src/certs/token.ts";
 import { readTokens } from "../../src/certs/token-store.ts";
 import { vouchedAuthorities } from "../../src/certs/vouched.ts";
-import { createRequest } from "../../src/certs/x509.ts";
+import { createLeaf, createRequest } from "../../src/certs/x509.ts";
 import type { SignerAnswer, SignerQuestion } from "../../src/platform/signer-protocol.ts";
 import { CertsAuthority, DAY_MS } from "../support/certs.ts";
 import { requestFor } from "../support/fake-signer.ts";
@@ -308,6 +309,29 @@ describe("renew", () => {
     expect(await renew()).toMatchObject({ status: 403, reason: "unknown" });
   });
 
+  test("a certificate that somebody else has made is not renewed, though its number is in the index", async () => {
+    using foreign = await CertsAuthority.create();
+    const { serialNumber } = leafOf(await enroll(await token("web1")));
+    const now = Date.now();
+    const forged = await createLeaf(
+      {
+        ...{ commonName: "web1", role: "both", serial: serialNumber },
+        names: [parseAlternativeName("logs.example.net")],
+        publicKey: createPublicKey(key),
+        ...{ notBeforeMs: now - DAY_MS, notAfterMs: now + DAY_MS },
+      },
+      { certificate: foreign.text("ca.pem"), key: readPrivateKey(foreign.text("ca.key"), "key") },
+    );
+    writeFileSync(ca.path("web1.pem"), forged);
+    expect(await renew()).toMatchObject({ status: 403, reason: "unknown" });
+    using authority = await ca.open();
+    await expect(
+      renewCertificates(authority, {
+        ...{ hosts: ["web1"], expiringMs: undefined, days: undefined, newKeys: false },
+      }),
+    ).rejects.toThrow("its certificate is not in the index of this authority");
+  });
+
   test("no more than the maximum are valid at a time", async () => {
     await enroll(await token("web1"));
     for (let count = 1; count < CERTIFICATES_PER_NAME_MAX; count++) leafOf(await renew());
@@ -368,6 +392,15 @@ describe("while authorities change", () => {
     writeFileSync(ca.path("former.pem"), pemOf(former));
     const chain = ["-CAfile", "former.pem", "-untrusted", "chain.pem", "web1.pem"];
     expect(() => ca.openssl("verify", ...chain)).toThrow("path length constraint exceeded");
+  });
+
+  test("one that somebody has written into ca.pem is vouched for by none", async () => {
+    using foreign = await CertsAuthority.create();
+    await enroll(await token("web1"));
+    const former = own();
+    writeFileSync(ca.path("ca.pem"), ca.text("ca.pem") + foreign.text("ca.pem"));
+    const vouched = vouchedAuthorities(offered(await renew()), former, Date.now());
+    expect(pemOf(vouched)).toBe(pemOf(former));
   });
 
   test("one that is not of the directory is vouched for by none", async () => {
