@@ -11,6 +11,16 @@ import { type PagedFile, writeFully } from "./paged-file.ts";
 const ITEM_WORDS = HASH_ITEM_SIZE / 4;
 const ITEMS_PER_PAGE_SHIFT = PAGE_SHIFT - 4;
 
+/** Of a file that was closed, for the next one, which most often has as many: see data-index.ts. */
+let spare: WeakRef<Int32Array> | undefined;
+
+function takeWords(length: number): Int32Array {
+  const words = spare?.deref();
+  if (length === 0 || words?.length !== length) return new Int32Array(length);
+  spare = undefined;
+  return words.fill(0);
+}
+
 export class BucketTable {
   readonly #file: PagedFile;
   readonly #itemsOffset: number;
@@ -30,7 +40,7 @@ export class BucketTable {
     const pages = isKept ? Math.max(0, buckets - head) >>> ITEMS_PER_PAGE_SHIFT : 0;
     this.#first = head;
     this.#end = head + (pages << ITEMS_PER_PAGE_SHIFT);
-    this.#words = new Int32Array((pages * PAGE_SIZE) / 4);
+    this.#words = takeWords((pages * PAGE_SIZE) / 4);
     this.#dirty = new Uint8Array(pages);
   }
 
@@ -79,5 +89,10 @@ export class BucketTable {
       writeFully(this.#file.fd, bytes, 0, bytes.length, offset);
       dirty.fill(0, first, end);
     }
+  }
+
+  /** The file is closed. */
+  release(): void {
+    if (this.#words.length > 0) spare = new WeakRef(this.#words);
   }
 }

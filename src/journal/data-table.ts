@@ -210,6 +210,7 @@ export class DataTable {
   /** The file is closed. */
   release(): void {
     releaseIndex(this.index);
+    this.#table.release();
   }
 
   #extendArrays(record: number, items: number): void {

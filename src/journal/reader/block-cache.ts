@@ -12,8 +12,8 @@ const STRIDE = 128 * 1024;
 /** A block reaches into the next one by this, so that nearly every object lies whole in the block it begins in. */
 const OVERLAP = 32 * 1024;
 const BLOCK_SIZE = STRIDE + OVERLAP;
-/** 12 MiB; 50 MiB where many files are read by turns. */
-const BLOCKS = 80;
+/** 25 MiB; 50 MiB where many files are read by turns. */
+const BLOCKS = 160;
 const BLOCKS_MAX = 320;
 /** Of each file that is read: of its entries, of fields that they share, of new fields. */
 const BLOCKS_OF_FILE = 3;
