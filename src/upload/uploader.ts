@@ -1,6 +1,6 @@
 /** `agent upload` as a whole: sources, receivers and state files, from start to a clean end. */
 import { dirname, join } from "node:path";
-import { ExitStatus } from "../errors.ts";
+import { AgentError, ExitStatus } from "../errors.ts";
 import { log } from "../log.ts";
 import { systemClock } from "../platform/clock.ts";
 import { lockPath, type ProcessLock } from "../platform/process-lock.ts";
@@ -127,8 +127,14 @@ function openState(
   if (stateFile === undefined) return undefined;
   const isIgnored = hasStartCursor(settings);
   const place = findStatePlace({ stateFile, url, isFirst, isIgnored });
-  const hint = "Give each uploader a state file of its own with --save-state=";
-  locks.push(lockPath(place.path, { purpose: "upload", hint }));
+  try {
+    const hint = "Give each uploader a state file of its own with --save-state=";
+    locks.push(lockPath(place.path, { purpose: "upload", hint }));
+  } catch (error) {
+    // Where nothing can be written now, another uploader saves nothing either; what is there is sent all the same.
+    if (!(error instanceof AgentError) || error.code !== "E_IO") throw error;
+    log.warn(`Going on without a lock: ${error.message}`);
+  }
   return place;
 }
 

@@ -64,7 +64,8 @@ function openJournals(pid: number, output: string): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
       const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
-      return target.startsWith(`${output}/`) ? [target] : [];
+      const isJournal = target.startsWith(`${output}/`) && !target.endsWith(".lock");
+      return isJournal ? [target] : [];
     } catch {
       return []; // closed meanwhile
     }
