@@ -17,7 +17,7 @@ export interface FileTableOptions {
   adopt(path: string, file: JournalFile): SetFile;
   /** Told once of each file that cannot be used, and again when it has changed and still cannot. */
   onProblem(path: string, error: AgentError): void;
-  /** Told when a file cannot be opened for now, and, without an error, when it could be. */
+  /** Told when a file cannot be opened at the moment, and, without an error, when it could be. */
   onDelay(path: string, error: AgentError | undefined): void;
 }
 
@@ -47,7 +47,7 @@ interface Row {
   round: number;
   /** It cannot be used, which was told. */
   isReported: boolean;
-  /** It cannot be opened for now, which may change without a change of the file. */
+  /** It cannot be opened at the moment, which may change without a change of the file. */
   retry: Retry | undefined;
   isDenied: boolean;
 }
@@ -109,7 +109,7 @@ export class FileTable {
     }
     for (const [key, row] of this.#rows) {
       if (row.round === this.#round) continue;
-      // Where directories, or files, cannot be looked at for now, they are still there.
+      // Where directories, or files, cannot be looked at just then, they are still there.
       if (isThere(row.path, key)) {
         byPath.set(row.path, row);
         if (row.retry !== undefined) {
@@ -159,7 +159,7 @@ export class FileTable {
     return row;
   }
 
-  /** It cannot be looked at for now: if it is not known already, it is by its path. */
+  /** It cannot be looked at just then: if it is not known already, it is by its path. */
   #noteUnseen(path: string, error: AgentError, isRegular: boolean): void {
     const row = this.#byPath.get(path) ?? this.#rows.get(path) ?? newRow();
     if (row.file !== undefined) return;

@@ -1,5 +1,5 @@
 /**
- * Which entries wait for files that cannot be read for now. A tail stands for all entries of its sequence up to a
+ * Which entries wait for files that cannot be read at the moment. A tail stands for all entries of its sequence up to a
  * number, so none may be returned that come behind unread ones: these would be lost at the next start.
  */
 import { basename, dirname } from "node:path";

@@ -38,7 +38,7 @@ export interface JournalSetOptions {
   window: EntryWindow;
   /** Told of what is wrong with a file, once until it changes. */
   onProblem(path: string, error: AgentError): void;
-  /** Told of a file that cannot be read for now and is waited for, and, without an error, when it was read on. */
+  /** Told of a file that cannot be read at the moment and is waited for, and, without an error, when it was read on. */
   onDelay(path: string, error: AgentError | undefined): void;
   /** Told of entries that were deleted before they were read: at most so many. */
   onGap(path: string, entries: number): void;

@@ -53,7 +53,7 @@ export class Sequence implements LastRead {
     });
   }
 
-  /** Entries from this number on wait for a file that cannot be read for now. */
+  /** Entries from this number on wait for a file that cannot be read at the moment. */
   get heldFrom(): number {
     return this.#heldFrom;
   }
