@@ -4,18 +4,15 @@
  */
 import fs from "node:fs";
 import { join } from "node:path";
-import { formatId128, ID128_SIZE } from "../bytes/id128.ts";
 import { isDirectory, look, type Saved } from "./disk-state.ts";
 import { putBack, putDirectory, removeIfEmpty, removePath, removeTemporary } from "./disk-write.ts";
 import { inDirectory, inParentOf, isReplaced } from "./held-directory.ts";
+import { readFileId } from "./journal-file-id.ts";
 import { type ByproductBefore, save } from "./manifest.ts";
 import { parentsOf, resolveIn } from "./rooted-path.ts";
 
 /** Larger files are left alone rather than kept. */
 const KEPT_FILE_BYTES_MAX = 1 << 20;
-const JOURNAL_SIGNATURE = "LPKSHHRH";
-/** struct Header: file_id. https://systemd.io/JOURNAL_FILE_FORMAT/#header */
-const FILE_ID_OFFSET = 24;
 
 /** As it is now, to be brought back later. */
 export function rememberByproduct(root: string, path: string): ByproductBefore {
@@ -160,15 +157,11 @@ function isSpecial(stat: fs.Stats): boolean {
 function journalFileId(real: string): string | undefined {
   const stat = fs.lstatSync(real, { throwIfNoEntry: false });
   if (stat?.isFile() !== true) return undefined;
-  const head = Buffer.alloc(FILE_ID_OFFSET + ID128_SIZE);
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
   const fd = fs.openSync(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
-    if (!fs.fstatSync(fd).isFile()) return undefined;
-    if (fs.readSync(fd, head, 0, head.length, 0) < head.length) return undefined;
+    return fs.fstatSync(fd).isFile() ? readFileId(fd) : undefined;
   } finally {
     fs.closeSync(fd);
   }
-  const signature = head.toString("latin1", 0, JOURNAL_SIGNATURE.length);
-  return signature === JOURNAL_SIGNATURE ? formatId128(head, FILE_ID_OFFSET) : undefined;
 }

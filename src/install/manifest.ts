@@ -220,7 +220,8 @@ function strayNames(root: string): string[] {
   return names.filter((name) => /^manifest\.json\.\d+\.tmp$/.test(name));
 }
 
-function newManifest(): Manifest {
+/** Of a machine on which nothing is installed. */
+export function newManifest(): Manifest {
   return {
     version: VERSION,
     parents: [],

@@ -4,7 +4,7 @@ import { formatId128 } from "../bytes/id128.ts";
 import { AgentError } from "../errors.ts";
 import { parseCursor } from "../journal/cursor.ts";
 import type { RunCommand } from "../platform/run.ts";
-import type { PlaceSettings } from "../upload/settings.ts";
+import { LOCAL_PLACES, type PlaceSettings } from "../upload/settings.ts";
 import { openSource } from "../upload/source.ts";
 import type { SavedState } from "../upload/state.ts";
 
@@ -12,17 +12,6 @@ const PROBE_IDENTIFIER = "agent-install";
 
 /** Clocks may be set back a little meanwhile. */
 const SLACK_USEC = 60_000_000;
-
-const LOCAL: PlaceSettings = {
-  exportFiles: [],
-  files: [],
-  directory: undefined,
-  machine: undefined,
-  namespace: undefined,
-  system: false,
-  user: false,
-  merge: false,
-};
 
 /**
  * Writes an entry of priority "info".
@@ -87,7 +76,7 @@ export async function waitForEntry(
 ): Promise<string | undefined> {
   const source = openSource(
     {
-      places: { ...LOCAL, ...places },
+      places: { ...LOCAL_PLACES, ...places },
       start: {
         cursor: undefined,
         afterCursor: undefined,

@@ -28,6 +28,18 @@ export interface PlaceSettings {
   merge: boolean;
 }
 
+/** The local journals of this machine. */
+export const LOCAL_PLACES: PlaceSettings = {
+  exportFiles: [],
+  files: [],
+  directory: undefined,
+  machine: undefined,
+  namespace: undefined,
+  system: false,
+  user: false,
+  merge: false,
+};
+
 /**
  * Which entries of these journals, from where on; times in microseconds of the wall clock. A cursor goes before a saved
  * position, `lines` only counts without either. Of export files, `sinceUsec` and `untilUsec` alone hold.

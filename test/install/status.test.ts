@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { look } from "../../src/install/disk-state.ts";
 import type { SavedOptions } from "../../src/install/install-request.ts";
-import type { Manifest } from "../../src/install/manifest.ts";
+import { type Manifest, newManifest } from "../../src/install/manifest.ts";
 import type { Role } from "../../src/install/plan.ts";
 import type { ServiceManager } from "../../src/install/service-manager.ts";
 import { formatStatus, gatherStatus } from "../../src/install/status.ts";
@@ -22,17 +22,7 @@ beforeAll(() => {
 });
 afterAll(() => pki[Symbol.dispose]());
 
-const EMPTY: Manifest = {
-  version: 1,
-  parents: [],
-  roles: {},
-  items: {},
-  byproducts: {},
-  journals: {},
-  accounts: null,
-  overwritten: [],
-  run: null,
-};
+const EMPTY = newManifest();
 
 const SERVER: SavedOptions = {
   daemon: "agent",

@@ -1,9 +1,10 @@
 /** What the parts of `agent upload` are told where nothing is configured. */
-import type {
-  PlaceSettings,
-  SelectionSettings,
-  StartSettings,
-  TransformSettings,
+import {
+  LOCAL_PLACES,
+  type PlaceSettings,
+  type SelectionSettings,
+  type StartSettings,
+  type TransformSettings,
 } from "../../src/upload/settings.ts";
 
 export const NO_SELECTION: SelectionSettings = {
@@ -35,15 +36,5 @@ export const NO_START: StartSettings = {
 };
 
 export function placesOf(places: Partial<PlaceSettings>): PlaceSettings {
-  return {
-    exportFiles: [],
-    files: [],
-    directory: undefined,
-    machine: undefined,
-    namespace: undefined,
-    system: false,
-    user: false,
-    merge: false,
-    ...places,
-  };
+  return { ...LOCAL_PLACES, ...places };
 }

@@ -149,8 +149,7 @@ class HttpUploadClient implements UploadClient {
     try {
       this.#line = await this.#dial(attempt, signal);
     } catch (cause) {
-      const reason = signal.aborted ? signal.reason : cause;
-      const error = describeDialFailure(this.#context(attempt.identity), attempt.phase, reason);
+      const error = describeDialFailure(this.#context(attempt.identity), attempt.phase, cause);
       this.#failWaiting({ kind: "failure", phase: attempt.phase, bytesSent: 0, error });
     } finally {
       clearTimeout(timer);
