@@ -24,10 +24,7 @@ await describeHosts("who may do what", HOST_SUITES, (suite) => {
 
   beforeAll(async () => {
     const rig = owned.use(await HostRig.open(agent.path));
-    [server, client] = await Promise.all([
-      rig.boot({ suite, name: "logs", address: "192.0.2.10" }),
-      rig.boot({ suite, name: "web1", address: "192.0.2.20" }),
-    ]);
+    [server, client] = await rig.bootPair(suite);
     await rig.installServer(server, "--enroll");
     await rig.installClient(server, client);
     // A server may send its own, too.

@@ -27,11 +27,7 @@ await describeHosts("the short path", HOST_SUITES, (suite) => {
 
   beforeAll(async () => {
     const rig = owned.use(await HostRig.open(agent.path));
-    [server, client] = await Promise.all([
-      rig.boot({ suite, name: "logs", address: "192.0.2.10" }),
-      rig.boot({ suite, name: "web1", address: "192.0.2.20" }),
-    ]);
-    rig.network.name("logs.example.net", server.address);
+    [server, client] = await rig.bootPair(suite);
   }, LIMIT_MS);
   afterAll(() => owned.disposeAsync(), LIMIT_MS);
 

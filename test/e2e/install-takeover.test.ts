@@ -36,10 +36,7 @@ await describeHosts("hosts that use systemd's programs", HOST_SUITES, (suite) =>
 
   beforeAll(async () => {
     rig = owned.use(await HostRig.open(agent.path));
-    [server, client] = await Promise.all([
-      rig.boot({ suite, name: "logs", address: "192.0.2.10" }),
-      rig.boot({ suite, name: "web1", address: "192.0.2.20" }),
-    ]);
+    [server, client] = await rig.bootPair(suite);
     rig.network.name(SERVER_NAME, server.address);
     await Promise.all([server.installStockPackage(), client.installStockPackage()]);
     server.write(`etc/systemd/system/${REMOTE_UNIT}.d/10-http.conf`, HTTP);

@@ -1,18 +1,13 @@
-import { afterAll, describe, expect, spyOn, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import { BucketTable } from "../../src/journal/bucket-table.ts";
 import { DATA, HASH_ITEM_SIZE } from "../../src/journal/format.ts";
 import { PAGE_SIZE, PageCache } from "../../src/journal/page-cache.ts";
 import { PagedFile } from "../../src/journal/paged-file.ts";
 import { seededRandom } from "../support/journal-damage.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { useOpenFiles } from "../support/open-files.ts";
 
-const dir = new TempDir();
-const descriptors: number[] = [];
-afterAll(() => {
-  for (const fd of descriptors) fs.closeSync(fd);
-  dir[Symbol.dispose]();
-});
+const files = useOpenFiles();
 
 const HEADER = 272;
 /** Of a journal file with the usual field hash table: not at the start of a page. */
@@ -29,8 +24,7 @@ class Rig {
   objects = 0;
 
   constructor(name: string, isKept: boolean, buckets: number = BUCKETS) {
-    this.fd = fs.openSync(dir.write(name, new Uint8Array(0)), "r+");
-    descriptors.push(this.fd);
+    this.fd = files.open(name);
     this.file = new PagedFile(this.fd, 0, HEADER, new PageCache(0));
     this.table = new BucketTable(this.file, ITEMS_OFFSET, buckets, isKept);
   }

@@ -1,26 +1,15 @@
-import { afterAll, describe, expect, spyOn, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { viewOf } from "../../src/bytes/view.ts";
 import { PAGE_SIZE, PageCache } from "../../src/journal/page-cache.ts";
 import { PagedFile } from "../../src/journal/paged-file.ts";
 import { seededRandom } from "../support/journal-damage.ts";
-import { TempDir } from "../support/temp-dir.ts";
+import { useOpenFiles } from "../support/open-files.ts";
 
-const dir = new TempDir();
-const descriptors: number[] = [];
-afterAll(() => {
-  for (const fd of descriptors) fs.closeSync(fd);
-  dir[Symbol.dispose]();
-});
+const files = useOpenFiles();
 
 const HEADER = 272;
-
-function openFile(name: string, content: Uint8Array = new Uint8Array(0)): number {
-  const fd = fs.openSync(dir.write(name, content), "r+");
-  descriptors.push(fd);
-  return fd;
-}
 
 function contentOf(fd: number): Buffer {
   const bytes = Buffer.alloc(fs.fstatSync(fd).size);
@@ -39,7 +28,7 @@ class Modelled {
   readonly #copies: { offset: number; bytes: Uint8Array }[] = [];
 
   constructor(name: string, cache: PageCache, random: () => number) {
-    this.fd = openFile(name);
+    this.fd = files.open(name);
     this.file = new PagedFile(this.fd, 0, HEADER, cache);
     this.#random = random;
   }
@@ -137,7 +126,7 @@ describe("PagedFile", () => {
   }
 
   test("writes from the end to the start, new pages before those that were there", () => {
-    const fd = openFile("order");
+    const fd = files.open("order");
     const file = new PagedFile(fd, 0, HEADER, new PageCache());
     const touch = (...pages: number[]): void => {
       for (const page of pages) file.set32(page * PAGE_SIZE + 1024, page + 1);
@@ -176,7 +165,7 @@ describe("PagedFile", () => {
 
   test("writes pokes of absent pages in the same order, the newest of each word", () => {
     const content = new Uint8Array(40 * PAGE_SIZE).fill(0x11);
-    const fd = openFile("pokes", content);
+    const fd = files.open("pokes", content);
     const file = new PagedFile(fd, content.length, HEADER, new PageCache());
     const at = (page: number): number => page * PAGE_SIZE + 8;
     file.poke32(at(30), 1);
@@ -215,7 +204,7 @@ describe("PagedFile", () => {
 
   test("flushes by itself before pokes take more than their memory", () => {
     const content = new Uint8Array(2 * PAGE_SIZE);
-    const fd = openFile("many-pokes", content);
+    const fd = files.open("many-pokes", content);
     const file = new PagedFile(fd, content.length, HEADER, new PageCache());
     for (let i = 0; i <= 2 ** 20; i++) file.poke32(PAGE_SIZE + 4 * (i % 1024), i);
     expect(contentOf(fd).readUInt32LE(PAGE_SIZE)).toBe(2 ** 20 - 1024);
@@ -225,7 +214,7 @@ describe("PagedFile", () => {
 
   test("may flush again after the disk did not take it, and loses nothing", () => {
     const content = new Uint8Array(40 * PAGE_SIZE);
-    const fd = openFile("failing", content);
+    const fd = files.open("failing", content);
     const file = new PagedFile(fd, content.length, HEADER, new PageCache());
     for (const page of [1, 3, 9]) file.set32(page * PAGE_SIZE + 512, page);
     for (const page of [2, 30]) file.poke32(page * PAGE_SIZE, page);
@@ -249,7 +238,7 @@ describe("PagedFile", () => {
   });
 
   test("goes on after a short write", () => {
-    const fd = openFile("short");
+    const fd = files.open("short");
     const file = new PagedFile(fd, 0, HEADER, new PageCache());
     for (let word = 0; word < 3 * 1024; word++) file.set32(PAGE_SIZE + word * 4, word + 1);
     const write = fs.writeSync;
@@ -276,7 +265,7 @@ describe("PagedFile", () => {
     const size = 256 * 1024;
     for (const start of [0, 8, 272, 4088, 4096]) {
       for (const extra of [0, 1, 7, 8, 4095, 4096 - (start % 4096), 4097 - (start % 4096)]) {
-        const fd = openFile(`large-${start}-${extra}`);
+        const fd = files.open(`large-${start}-${extra}`);
         const file = new PagedFile(fd, 0, 0, new PageCache());
         const bytes = new Uint8Array(size + extra).map((_, i) => (i * 31 + (i >>> 8)) % 251);
         file.set32(start, 1);
@@ -292,7 +281,7 @@ describe("PagedFile", () => {
   });
 
   test("works on offsets past 2 and close to 4 GiB", () => {
-    const fd = openFile("sparse");
+    const fd = files.open("sparse");
     const size = 2 ** 32 - 8;
     fs.ftruncateSync(fd, size);
     const file = new PagedFile(fd, size, HEADER, new PageCache());
@@ -320,6 +309,6 @@ describe("PagedFile", () => {
     expect(file.equals(2 ** 31 + 8192, viewOf(text), 0, text.length)).toBe(true);
     expect(Buffer.from(file.copyOut(2 ** 31 + 8192, text.length)).equals(text)).toBe(true);
     file.releasePages();
-    fs.rmSync(path.join(dir.path, "sparse"));
+    fs.rmSync(path.join(files.path, "sparse"));
   });
 });

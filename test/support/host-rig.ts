@@ -39,7 +39,17 @@ export class HostRig implements AsyncDisposable {
     return machine;
   }
 
-  /** The same, not booted yet. */
+  /** A server that is not one yet, with the name that clients will know it by, and a client. */
+  async bootPair(suite: HostOptions["suite"]): Promise<[server: HostMachine, client: HostMachine]> {
+    const pair = await Promise.all([
+      this.boot({ suite, name: "logs", address: "192.0.2.10" }),
+      this.boot({ suite, name: "web1", address: "192.0.2.20" }),
+    ]);
+    this.network.name(SERVER_NAME, pair[0].address);
+    return pair;
+  }
+
+  /** A host as `boot()` boots it, not booted yet. */
   async make(options: Omit<HostOptions, "network">): Promise<HostMachine> {
     const bind = { [this.#agent]: COPY, ...options.bind };
     const { network } = this;

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
 import { HEADER } from "../../src/journal/format.ts";
@@ -24,23 +24,18 @@ import {
 } from "../support/reader-journals.ts";
 import { sourceSettings } from "../support/source-settings.ts";
 import { journalctlExport } from "../support/stored-journals.ts";
-import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
+import { useWorkDirectories } from "../support/work-directory.ts";
 
 const QUICK: SourceTimes = { pollMs: 50, deletedGraceMs: 200 };
 /** What is found by looking now and then is not found in these tests. */
 const NEVER: SourceTimes = { pollMs: 60_000, deletedGraceMs: 60_000 };
 
-const dir = new TempDir();
-afterAll(() => dir[Symbol.dispose]());
-
 let work = "";
-let count = 0;
-const open: EntrySource[] = [];
-beforeEach(() => {
-  work = join(dir.path, `${count++}`);
-  fs.mkdirSync(work);
+const dir = useWorkDirectories((path) => {
+  work = path;
 });
+const open: EntrySource[] = [];
 afterEach(() => {
   for (const source of open.splice(0)) source.close();
 });

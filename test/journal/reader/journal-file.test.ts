@@ -1,4 +1,4 @@
-import { afterAll, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
 import {
@@ -30,16 +30,11 @@ import {
   writeFile,
 } from "../../support/reader-journals.ts";
 import { openSet } from "../../support/set-export.ts";
-import { TempDir } from "../../support/temp-dir.ts";
-
-const dir = new TempDir();
-afterAll(() => dir[Symbol.dispose]());
+import { useWorkDirectories } from "../../support/work-directory.ts";
 
 let work = "";
-let count = 0;
-beforeEach(() => {
-  work = join(dir.path, `${count++}`);
-  fs.mkdirSync(work);
+useWorkDirectories((path) => {
+  work = path;
 });
 
 const FORMATS = [true, false].flatMap((compact) =>

@@ -1,4 +1,4 @@
-import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
 import { parseCursor } from "../../../src/journal/cursor.ts";
@@ -22,16 +22,11 @@ import {
 } from "../../support/reader-journals.ts";
 import { exportSet, openSet } from "../../support/set-export.ts";
 import { journalctlExport, journalFiles } from "../../support/stored-journals.ts";
-import { TempDir } from "../../support/temp-dir.ts";
-
-const dir = new TempDir();
-afterAll(() => dir[Symbol.dispose]());
+import { useWorkDirectories } from "../../support/work-directory.ts";
 
 let work = "";
-let count = 0;
-beforeEach(() => {
-  work = join(dir.path, `${count++}`);
-  fs.mkdirSync(work);
+const dir = useWorkDirectories((path) => {
+  work = path;
 });
 
 const { AGENT_SHARED_DATA: DATA = join(import.meta.dir, "../../../../shared/data") } = Bun.env;

@@ -1,4 +1,4 @@
-import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
 import type { JournalFile } from "../../../src/journal/reader/journal-file.ts";
@@ -20,19 +20,14 @@ import {
 } from "../../support/reader-journals.ts";
 import { openSet } from "../../support/set-export.ts";
 import { journalFiles } from "../../support/stored-journals.ts";
-import { TempDir } from "../../support/temp-dir.ts";
+import { useWorkDirectories } from "../../support/work-directory.ts";
 
 /** More looks than any file is waited for. */
 const LOOKS_MAX = 200;
 
-const dir = new TempDir();
-afterAll(() => dir[Symbol.dispose]());
-
 let work = "";
-let count = 0;
-beforeEach(() => {
-  work = join(dir.path, `${count++}`);
-  fs.mkdirSync(work);
+useWorkDirectories((path) => {
+  work = path;
 });
 
 type Options = Parameters<typeof openSet>[0];
