@@ -3,7 +3,7 @@ import { readCertificate } from "../certs/certificate.ts";
 import { AgentError } from "../errors.ts";
 import { readCertificateBytes } from "../platform/pem-files.ts";
 import type { RunCommand } from "../platform/run.ts";
-import type { ProxyEnvironment, ProxyUrl } from "../upload/http/proxy.ts";
+import { chooseProxy, type ProxyEnvironment } from "../upload/http/proxy.ts";
 import { parseUploadUrl, type UploadUrl } from "../upload/http/upload-url.ts";
 import type { PlaceSettings } from "../upload/settings.ts";
 import { findStatePlace } from "../upload/state-place.ts";
@@ -60,8 +60,7 @@ export interface ClientCheck {
   targets: "failover" | "mirror";
   /** Undefined: no certificates, which https: needs. */
   places: CertificatePlaces | undefined;
-  proxy?: ProxyUrl | undefined;
-  /** Where proxies are named, for what is asked of the receiver itself. */
+  /** Where proxies are named. */
   environment: ProxyEnvironment;
   /** Where the receiver is this machine: the directory of its journals. */
   receivedDirectory: string | undefined;
@@ -167,7 +166,7 @@ async function checkListener(options: ServerCheck, times: CheckTimes): Promise<C
 
 async function checkReceiver(
   url: UploadUrl,
-  { places, proxy }: ClientCheck,
+  { places, environment }: ClientCheck,
   times: CheckTimes,
 ): Promise<CheckResult> {
   const what = url.isSecure
@@ -177,7 +176,7 @@ async function checkReceiver(
   const files = { keyFile: places?.key, certificateFile: places?.certificate, trust };
   const outcome: HandshakeOutcome = await tryHandshake({
     url,
-    proxy,
+    proxy: chooseProxy(url, undefined, environment),
     files,
     greets: true,
     timeoutMs: times.handshakeMs,

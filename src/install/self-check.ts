@@ -5,7 +5,7 @@ import { networkInterfaces } from "node:os";
 import { AgentError } from "../errors.ts";
 import { readCertificateFile } from "../platform/pem-files.ts";
 import type { RunCommand } from "../platform/run.ts";
-import { chooseProxy, type ProxyEnvironment } from "../upload/http/proxy.ts";
+import type { ProxyEnvironment } from "../upload/http/proxy.ts";
 import { parseUploadUrl, type UploadUrl } from "../upload/http/upload-url.ts";
 import { type CheckResult, type ClientInstance, checkClient, checkServer } from "./check.ts";
 import type { SavedOptions } from "./install-request.ts";
@@ -109,7 +109,6 @@ async function checkSending(check: SelfCheck): Promise<CheckResult[]> {
     urls,
     targets,
     places,
-    proxy: chooseProxy(url, undefined, environment),
     environment,
     receivedDirectory: (await isReceivedHere(url, manifest)) ? RECEIVED_DIRECTORY : undefined,
     run,

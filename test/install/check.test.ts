@@ -356,6 +356,17 @@ describe("a client", () => {
       expect(text).toContain('but by "Test Authority ca"');
     });
 
+    test("since the proxy is not there, which only one of the receivers is behind", async () => {
+      const proxy = `http://127.0.0.1:${await freePort()}`;
+      const environment = { https_proxy: proxy, no_proxy: "127.0.0.1" };
+      const urls = [receiver.url, "https://logs.example.net"];
+      const results = await check(makeHost(), { urls, targets: "mirror", environment });
+      const [, direct, behind] = results;
+      expect(direct?.problem).toBeUndefined();
+      expect(behind?.problem).toContain("the proxy 127.0.0.1");
+      expect(behind?.problem).toContain("refuses the connection");
+    });
+
     test("since its certificate is for another host", async () => {
       const options = { command: [...AGENT_SOURCES, "serve"], output: join(dir.path, "other") };
       mkdirSync(options.output);
