@@ -6,32 +6,26 @@
 /** A block of a usual size fits. */
 const USUAL_SIZE = 128 * 1024;
 
-interface Storage {
+/** The same memory in several ways. */
+export interface BlockViews {
   readonly bytes: Uint8Array;
+  readonly halves: Uint16Array;
   readonly words: Int32Array;
   readonly doubles: Float64Array;
 }
 
 const NO_STORAGE = newStorage(0);
 /** One buffer of the usual size that nobody uses now. */
-let spare: Storage | undefined;
+let spare: BlockViews | undefined;
 
 export class BlockBuffer {
   /** Bytes of the block that are there. */
   size = 0;
-  #storage: Storage = NO_STORAGE;
+  #storage: BlockViews = NO_STORAGE;
 
-  get bytes(): Uint8Array {
-    return this.#storage.bytes;
-  }
-
-  /** The same memory as `bytes`. */
-  get words(): Int32Array {
-    return this.#storage.words;
-  }
-
-  get doubles(): Float64Array {
-    return this.#storage.doubles;
+  /** The block begins where they do. */
+  get views(): BlockViews {
+    return this.#storage;
   }
 
   /** Bytes held between two calls of push(). */
@@ -75,10 +69,11 @@ export class BlockBuffer {
   }
 }
 
-function newStorage(size: number): Storage {
+function newStorage(size: number): BlockViews {
   const buffer = new ArrayBuffer(size);
   return {
     bytes: new Uint8Array(buffer),
+    halves: new Uint16Array(buffer),
     words: new Int32Array(buffer),
     doubles: new Float64Array(buffer),
   };

@@ -2,12 +2,15 @@
  * The checks of a block, and what they need to know of the blocks before it in its body.
  * HOT: guarded by scripts/bench/batch.ts.
  */
+import { ID128_SIZE } from "../bytes/id128.ts";
 import { AgentError } from "../errors.ts";
 import { ENTRY_FIELDS_MAX } from "../journal/entry.ts";
 import { isFieldName } from "../journal/field-name.ts";
+import type { BlockViews } from "./block-buffer.ts";
 import {
   BLOCK,
   BLOCK_HEAD_SIZE,
+  BlockFlag,
   DEFINITION,
   DEFINITION_HEAD_SIZE,
   DEFINITIONS_MAX,
@@ -17,6 +20,8 @@ import {
   ENTRY_HEAD_SIZE,
   EntryFlag,
   entrySize,
+  ORIGIN,
+  ORIGIN_SIZE,
 } from "./format.ts";
 
 export interface BatchLimits {
@@ -31,6 +36,8 @@ export interface BatchLimits {
 /** Why an entry is refused. */
 export type BatchRefusalReason =
   | "bad-timestamp"
+  /** A boot and sequence that are not told. */
+  | "bad-origin"
   | "no-boot-id"
   /** The sequence number is none, or its id is null. */
   | "bad-identity"
@@ -56,11 +63,14 @@ const UNDERSCORE = 0x5f;
 const EQUALS = 0x3d;
 const SIZES_INITIAL = 256;
 /** Bytes that a definition takes beside its payload, here and in the store. */
-const DEFINITION_OVERHEAD = 16;
+const DEFINITION_OVERHEAD = 24;
 
 export class BlockChecker {
   readonly #limits: BatchLimits;
   readonly #onRefused: OnRefused;
+  /** Origins of the block at hand, and whether there are null ids among them. */
+  #origins = 0;
+  #hasNullId = false;
   /** Fields defined so far. */
   #count = 0;
   /** Payload size of each; 0 = its name is not valid. */
@@ -88,18 +98,18 @@ export class BlockChecker {
   }
 
   /**
-   * Checks the block bytes[0 .. size) and marks the entries in it that are refused.
-   * @param words the same memory as `bytes`, as `doubles`
+   * Checks the first `size` bytes, which are a block, and marks the entries in it that are refused.
    * @returns why the block cannot be read, if it cannot
    * @throws AgentError E_LIMIT when the dictionary is too large
    */
-  check(
-    bytes: Uint8Array,
-    words: Int32Array,
-    doubles: Float64Array,
-    size: number,
-  ): string | undefined {
-    const entriesStart = this.#takeDefinitions(bytes, words, size);
+  check(block: BlockViews, size: number): string | undefined {
+    const { words } = block;
+    const flags = words[BLOCK.flags >>> 2]!;
+    if ((flags & ~BlockFlag.restart) !== 0) return `its flags are ${flags >>> 0}, need 0 or 1`;
+    if ((flags & BlockFlag.restart) !== 0) this.#restart();
+    const definitionsStart = this.#takeOrigins(words, size);
+    if (definitionsStart < 0) return "an origin reaches past its end";
+    const entriesStart = this.#takeDefinitions(block, definitionsStart, size);
     if (entriesStart < 0) return "a definition reaches past its end";
     const entryCount = words[BLOCK.entryCount >>> 2]! >>> 0;
     let at = entriesStart;
@@ -108,20 +118,39 @@ export class BlockChecker {
       const fieldCount = words[(at + ENTRY_HEAD.fieldCount) >>> 2]! >>> 0;
       const next = at + entrySize(fieldCount);
       if (next > size) return "an entry reaches past its end";
-      if (!this.#isSurelySound(words, doubles, at, fieldCount)) {
-        this.#examine(words, doubles, at, fieldCount);
-      }
+      if (!this.#isSurelySound(block, at, fieldCount)) this.#examine(block, at, fieldCount);
       at = next;
     }
     return at === size ? undefined : `${size - at} bytes are neither definition nor entry`;
   }
 
+  /** What was defined so far is over. */
+  #restart(): void {
+    this.#count = 0;
+    this.#sizeMax = 0;
+    this.#hasBad = false;
+    this.#dictionarySize = 0;
+  }
+
+  /** Returns where the definitions begin, or -1. */
+  #takeOrigins(words: Int32Array, size: number): number {
+    const count = words[BLOCK.originCount >>> 2]! >>> 0;
+    const end = BLOCK_HEAD_SIZE + count * ORIGIN_SIZE;
+    if (end > size) return -1;
+    this.#origins = count;
+    this.#hasNullId = false;
+    for (let at = BLOCK_HEAD_SIZE; at < end; at += ID128_SIZE) {
+      if (isNullId(words, at >>> 2)) this.#hasNullId = true;
+    }
+    return end;
+  }
+
   /** Returns where the entries begin, or -1. */
-  #takeDefinitions(bytes: Uint8Array, words: Int32Array, size: number): number {
+  #takeDefinitions({ bytes, words }: BlockViews, definitionsStart: number, size: number): number {
     const count = words[BLOCK.definitionCount >>> 2]! >>> 0;
-    if (BLOCK_HEAD_SIZE + count * DEFINITION_HEAD_SIZE > size) return -1;
+    if (definitionsStart + count * DEFINITION_HEAD_SIZE > size) return -1;
     this.#requireRoom(count);
-    let at = BLOCK_HEAD_SIZE;
+    let at = definitionsStart;
     for (let i = 0; i < count; i++) {
       if (at + DEFINITION_HEAD_SIZE > size) return -1;
       const payloadSize = words[(at + DEFINITION.payloadSize) >>> 2]! >>> 0;
@@ -134,7 +163,7 @@ export class BlockChecker {
       if (payloadSize > this.#sizeMax) this.#sizeMax = payloadSize;
       this.#sizes[this.#count++] = isGood ? payloadSize : 0;
     }
-    this.#dictionarySize += at - BLOCK_HEAD_SIZE;
+    this.#dictionarySize += at - definitionsStart;
     if (this.#dictionarySize > DICTIONARY_SIZE_MAX) throw overLimit("bytes", this.#dictionarySize);
     return at;
   }
@@ -149,24 +178,16 @@ export class BlockChecker {
   }
 
   /** The fast path: false when there may be a reason to refuse the entry. */
-  #isSurelySound(
-    words: Int32Array,
-    doubles: Float64Array,
-    at: number,
-    fieldCount: number,
-  ): boolean {
+  #isSurelySound({ halves, doubles }: BlockViews, at: number, fieldCount: number): boolean {
     const { fieldsMax, entrySizeMax } = this.#limits;
     const double = at >>> 3;
-    const word = at >>> 2;
-    const seqnum = doubles[double + (ENTRY_HEAD.seqnum >>> 3)]!;
-    const flags = words[word + (ENTRY_HEAD.flags >>> 2)]!;
     if (
       !isTime(doubles[double + (ENTRY_HEAD.realtimeUsec >>> 3)]!, 1) ||
       !isTime(doubles[double + (ENTRY_HEAD.monotonicUsec >>> 3)]!, 0) ||
-      !isTime(seqnum, 0) ||
-      isNullId(words, word + (ENTRY_HEAD.bootId >>> 2)) ||
-      (seqnum > 0 && isNullId(words, word + (ENTRY_HEAD.seqnumId >>> 2))) ||
-      (flags & ~EntryFlag.noXorHash) !== 0 ||
+      !isTime(doubles[double + (ENTRY_HEAD.seqnum >>> 3)]!, 0) ||
+      halves[(at + ENTRY_HEAD.origin) >>> 1]! >= this.#origins ||
+      this.#hasNullId ||
+      (halves[(at + ENTRY_HEAD.flags) >>> 1]! & ~EntryFlag.noXorHash) !== 0 ||
       fieldCount === 0 ||
       fieldCount > fieldsMax ||
       this.#hasBad ||
@@ -174,59 +195,62 @@ export class BlockChecker {
     ) {
       return false;
     }
-    const first = word + (ENTRY_HEAD_SIZE >>> 2);
+    const first = (at + ENTRY_HEAD_SIZE) >>> 1;
     const end = first + fieldCount;
     const count = this.#count;
     let isDefined = true;
-    for (let i = first; i < end; i++) if (words[i]! >>> 0 >= count) isDefined = false;
+    for (let i = first; i < end; i++) if (halves[i]! >= count) isDefined = false;
     return isDefined;
   }
 
   /** The slow path: refuses the entry if there is a reason. */
-  #examine(words: Int32Array, doubles: Float64Array, at: number, fieldCount: number): void {
-    const refusal = this.#refusalOf(words, doubles, at, fieldCount);
+  #examine(block: BlockViews, at: number, fieldCount: number): void {
+    const refusal = this.#refusalOf(block, at, fieldCount);
     if (refusal === undefined) return;
-    words[(at + ENTRY_HEAD.flags) >>> 2] = EntryFlag.refused;
+    block.halves[(at + ENTRY_HEAD.flags) >>> 1] = EntryFlag.refused;
     this.#onRefused(refusal.reason, at, refusal.detail);
   }
 
   /** The first reason to refuse the entry, if there is one. */
   #refusalOf(
-    words: Int32Array,
-    doubles: Float64Array,
+    { halves, words, doubles }: BlockViews,
     at: number,
     fieldCount: number,
   ): Refusal | undefined {
     const { fieldsMax } = this.#limits;
     const double = at >>> 3;
-    const word = at >>> 2;
     const realtimeUsec = doubles[double + (ENTRY_HEAD.realtimeUsec >>> 3)]!;
     const monotonicUsec = doubles[double + (ENTRY_HEAD.monotonicUsec >>> 3)]!;
     const seqnum = doubles[double + (ENTRY_HEAD.seqnum >>> 3)]!;
-    const flags = words[word + (ENTRY_HEAD.flags >>> 2)]!;
+    const flags = halves[(at + ENTRY_HEAD.flags) >>> 1]!;
+    const origin = halves[(at + ENTRY_HEAD.origin) >>> 1]!;
     if (!isTime(realtimeUsec, 1)) return badTime(realtimeUsec, 1);
     if (!isTime(monotonicUsec, 0)) return badTime(monotonicUsec, 0);
-    if (isNullId(words, word + (ENTRY_HEAD.bootId >>> 2))) return NO_BOOT_ID;
+    if (origin >= this.#origins) {
+      return { reason: "bad-origin", detail: `entry has origin ${origin} of ${this.#origins}` };
+    }
+    const ids = (BLOCK_HEAD_SIZE + origin * ORIGIN_SIZE) >>> 2;
+    if (isNullId(words, ids + (ORIGIN.bootId >>> 2))) return NO_BOOT_ID;
     if (!isTime(seqnum, 0)) {
       return { reason: "bad-identity", detail: `sequence number is ${seqnum}, need 0 .. 2^53-1` };
     }
-    if (seqnum > 0 && isNullId(words, word + (ENTRY_HEAD.seqnumId >>> 2))) return NO_SEQNUM_ID;
+    if (seqnum > 0 && isNullId(words, ids + (ORIGIN.seqnumId >>> 2))) return NO_SEQNUM_ID;
     if ((flags & ~EntryFlag.noXorHash) !== 0) {
-      return { reason: "bad-flags", detail: `flags are ${flags >>> 0}, need 0 or 1` };
+      return { reason: "bad-flags", detail: `flags are ${flags}, need 0 or 1` };
     }
     if (fieldCount === 0) return NO_FIELDS;
     if (fieldCount > fieldsMax) {
       const detail = `entry has ${fieldCount} fields, ${fieldsMax} is the most`;
       return { reason: "too-many-fields", detail };
     }
-    return this.#fieldsRefusal(words, word + (ENTRY_HEAD_SIZE >>> 2), fieldCount);
+    return this.#fieldsRefusal(halves, (at + ENTRY_HEAD_SIZE) >>> 1, fieldCount);
   }
 
-  #fieldsRefusal(words: Int32Array, first: number, fieldCount: number): Refusal | undefined {
+  #fieldsRefusal(halves: Uint16Array, first: number, fieldCount: number): Refusal | undefined {
     const { fieldSizeMax, entrySizeMax } = this.#limits;
     let total = 0;
     for (let i = first; i < first + fieldCount; i++) {
-      const number = words[i]! >>> 0;
+      const number = halves[i]!;
       if (number >= this.#count) {
         const detail = `entry has field ${number}, ${this.#count} are defined`;
         return { reason: "bad-number", detail };
@@ -263,7 +287,7 @@ function overLimit(what: "bytes" | "fields", count: number): AgentError {
   const most = what === "bytes" ? DICTIONARY_SIZE_MAX : DEFINITIONS_MAX;
   return new AgentError(
     "E_LIMIT",
-    `Cannot read block: the fields of its body are ${count} ${what}, ${most} is the most`,
+    `Cannot read block: the fields defined are ${count} ${what}, ${most} is the most`,
   );
 }
 

@@ -7,6 +7,7 @@ import type { FieldDictionary } from "../journal/field-dictionary.ts";
 import {
   BLOCK,
   BLOCK_HEAD_SIZE,
+  BlockFlag,
   DEFINITION,
   DEFINITION_HEAD_SIZE,
   definitionSize,
@@ -14,6 +15,8 @@ import {
   ENTRY_HEAD_SIZE,
   EntryFlag,
   entrySize,
+  ORIGIN,
+  ORIGIN_SIZE,
 } from "./format.ts";
 
 /**
@@ -28,19 +31,21 @@ export function readBlock(
   onEntry: (entry: Entry) => void,
 ): void {
   const { buffer, byteOffset, length } = block;
+  const halves = new Uint16Array(buffer, byteOffset, length >>> 1);
   const words = new Int32Array(buffer, byteOffset, length >>> 2);
   const doubles = new Float64Array(buffer, byteOffset, length >>> 3);
-  entry.numbers = words;
+  entry.numbers = halves;
   const entryCount = words[BLOCK.entryCount >>> 2]!;
   let at = takeDefinitions(block, words, dictionary);
+  let origin = -1;
   for (let i = 0; i < entryCount; i++) {
     const word = at >>> 2;
     const fieldCount = words[word + (ENTRY_HEAD.fieldCount >>> 2)]!;
-    const flags = words[word + (ENTRY_HEAD.flags >>> 2)]!;
+    const flags = halves[(at + ENTRY_HEAD.flags) >>> 1]!;
     if ((flags & EntryFlag.refused) === 0) {
       const double = at >>> 3;
       entry.dictionary = dictionary;
-      entry.numbersStart = (at + ENTRY_HEAD_SIZE) >>> 2;
+      entry.numbersStart = (at + ENTRY_HEAD_SIZE) >>> 1;
       entry.fieldCount = fieldCount;
       entry.realtimeUsec = doubles[double + (ENTRY_HEAD.realtimeUsec >>> 3)]!;
       entry.monotonicUsec = doubles[double + (ENTRY_HEAD.monotonicUsec >>> 3)]!;
@@ -48,8 +53,11 @@ export function readBlock(
       entry.hasXorHash = (flags & EntryFlag.noXorHash) === 0;
       entry.xorHashLow = words[word + (ENTRY_HEAD.xorHashLow >>> 2)]!;
       entry.xorHashHigh = words[word + (ENTRY_HEAD.xorHashHigh >>> 2)]!;
-      copyId(block, at + ENTRY_HEAD.bootId, entry.bootId);
-      copyId(block, at + ENTRY_HEAD.seqnumId, entry.seqnumId);
+      const own = halves[(at + ENTRY_HEAD.origin) >>> 1]!;
+      if (own !== origin) {
+        origin = own;
+        takeOrigin(block, BLOCK_HEAD_SIZE + origin * ORIGIN_SIZE, entry);
+      }
       onEntry(entry);
     }
     at += entrySize(fieldCount);
@@ -62,11 +70,13 @@ function takeDefinitions(
   words: Int32Array,
   dictionary: FieldDictionary,
 ): number {
+  if ((words[BLOCK.flags >>> 2]! & BlockFlag.restart) !== 0) dictionary.clear();
   const count = words[BLOCK.definitionCount >>> 2]!;
-  let end = BLOCK_HEAD_SIZE;
+  const first = BLOCK_HEAD_SIZE + words[BLOCK.originCount >>> 2]! * ORIGIN_SIZE;
+  let end = first;
   for (let i = 0; i < count; i++) end += definitionSize(words[end >>> 2]! >>> 0);
-  const moved = dictionary.copyIn(block, BLOCK_HEAD_SIZE, end) - BLOCK_HEAD_SIZE;
-  let at = BLOCK_HEAD_SIZE;
+  const moved = dictionary.copyIn(block, first, end) - first;
+  let at = first;
   for (let i = 0; i < count; i++) {
     const payloadSize = words[(at + DEFINITION.payloadSize) >>> 2]! >>> 0;
     const start = moved + at + DEFINITION_HEAD_SIZE;
@@ -74,6 +84,11 @@ function takeDefinitions(
     at += definitionSize(payloadSize);
   }
   return end;
+}
+
+function takeOrigin(block: Uint8Array, at: number, { bootId, seqnumId }: Entry): void {
+  copyId(block, at + ORIGIN.bootId, bootId);
+  copyId(block, at + ORIGIN.seqnumId, seqnumId);
 }
 
 function copyId(block: Uint8Array, offset: number, id: Uint8Array): void {

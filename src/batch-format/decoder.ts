@@ -79,7 +79,7 @@ export class BatchDecoder {
 
   /** The size of the block whose head is there. */
   #checkSize(): number {
-    const { words } = this.#buffer;
+    const { words } = this.#buffer.views;
     const signature = words[BLOCK.signature >>> 2]!;
     const size = words[BLOCK.size >>> 2]! >>> 0;
     if (signature !== BLOCK_SIGNATURE) {
@@ -89,8 +89,8 @@ export class BatchDecoder {
       throw this.#broken(`it has ${size} bytes, need a multiple of 8 from ${BLOCK_HEAD_SIZE} on`);
     }
     if (size <= BLOCK_SIZE_MAX) return size;
-    const definitions = words[BLOCK.definitionCount >>> 2];
-    if (definitions !== 1 || words[BLOCK.entryCount >>> 2] !== 0) {
+    const others = words[BLOCK.originCount >>> 2]! | words[BLOCK.entryCount >>> 2]!;
+    if (words[BLOCK.definitionCount >>> 2] !== 1 || others !== 0) {
       throw this.#broken(`it has ${size} bytes, ${BLOCK_SIZE_MAX} is the most`);
     }
     if (size > BLOCK_HEAD_SIZE + DICTIONARY_SIZE_MAX) {
@@ -104,10 +104,10 @@ export class BatchDecoder {
   }
 
   #endBlock(): void {
-    const { bytes, words, doubles, size } = this.#buffer;
-    const problem = this.#checker.check(bytes, words, doubles, size);
+    const { views, size } = this.#buffer;
+    const problem = this.#checker.check(views, size);
     if (problem !== undefined) throw this.#broken(problem);
-    this.#handler.onBlock(bytes.subarray(0, size));
+    this.#handler.onBlock(views.bytes.subarray(0, size));
     this.#offset += size;
     this.#needed = BLOCK_HEAD_SIZE;
     this.#buffer.clear();

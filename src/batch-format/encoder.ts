@@ -2,7 +2,6 @@
  * Makes bodies of the batch format from the entries of journal files.
  * HOT: guarded by scripts/bench/batch.ts.
  */
-import { ID128_SIZE } from "../bytes/id128.ts";
 import { viewOf } from "../bytes/view.ts";
 import type { DataCache } from "../journal/reader/data-cache.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
@@ -10,6 +9,7 @@ import {
   BLOCK,
   BLOCK_HEAD_SIZE,
   BLOCK_SIGNATURE,
+  BlockFlag,
   DEFINITION,
   DEFINITION_HEAD_SIZE,
   DEFINITIONS_MAX,
@@ -19,6 +19,7 @@ import {
   ENTRY_HEAD_SIZE,
   EntryFlag,
   entrySize,
+  ORIGIN_SIZE,
 } from "./format.ts";
 
 /** Blocks are closed at this size: what the receiver hands from thread to thread in one piece. */
@@ -33,6 +34,7 @@ const NO_NUMBER = -1;
 const UNDERSCORE = 0x5f;
 /** Longer payloads are copied by the runtime. */
 const LOOP_COPY_MAX = 256;
+const ORIGIN_WORDS = ORIGIN_SIZE / 4;
 
 export class BatchEncoder {
   /** Entries in the body so far. */
@@ -41,17 +43,22 @@ export class BatchEncoder {
   readonly #body: Area;
   readonly #spare: ArrayBuffer[] = [];
   readonly #spareMax: number;
-  /** Definitions and entries of the block at hand. */
+  /** Origins, definitions and entries of the block at hand. */
+  readonly #origins = new Area();
   readonly #definitions = new Area();
   readonly #items = new Area();
+  /** Of the last entry. */
+  #origin = 0;
+  /** The block at hand starts the numbers anew. */
+  #isRestart = false;
   #blockDefinitions = 0;
   #blockEntries = 0;
-  /** By record: `#base` + its number in this body; not known when below `#floor`. */
+  /** By record: `#base` + its number; not known when below `#floor`. */
   #numbers = new Int32Array(RECORDS_INITIAL).fill(NO_NUMBER);
   #base = 0;
   #floor = 0;
   #generation = NO_NUMBER;
-  /** Fields defined in this body, and the bytes of that. */
+  /** Fields that have numbers, and the bytes of their definitions. */
   #count = 0;
   #dictionarySize = 0;
   /** Records of the entry at hand that got their numbers by it. */
@@ -76,26 +83,19 @@ export class BatchEncoder {
     if (this.#body.bytes.length === 0) this.#body.give(this.#spare.pop());
     this.#body.clear();
     this.#clearBlock();
-    this.#base += this.#count;
-    if (this.#base > BASE_MAX) {
-      this.#base = 0;
-      this.#numbers.fill(NO_NUMBER);
-    }
-    this.#floor = this.#base;
-    this.#count = 0;
-    this.#dictionarySize = 0;
+    this.#forgetNumbers();
+    this.#isRestart = false;
   }
 
   /** Bytes of the body so far. */
   get size(): number {
-    const block = this.#definitions.size + this.#items.size;
-    return this.#body.size + (block === 0 ? 0 : BLOCK_HEAD_SIZE + block);
+    const block = this.#blockSize;
+    return this.#body.size + (block === BLOCK_HEAD_SIZE ? 0 : block);
   }
 
   /**
    * Appends an entry.
-   * @returns false when the body cannot take the entry's fields as well: it is unchanged, to be finished, and the entry
-   * is for the next one. One that does not fit into an empty body either has to go as export text.
+   * @returns false when it cannot, because its fields are too large: it has to go as export text
    */
   add(entry: JournalEntry): boolean {
     const { cache } = entry;
@@ -106,14 +106,20 @@ export class BatchEncoder {
     if (cache.recordCount > this.#numbers.length) this.#growNumbers(cache.recordCount);
     const items = this.#items;
     items.reserve(entrySize(entry.recordCount));
-    const fieldCount = this.#writeNumbers(entry);
-    const size = entrySize(fieldCount);
-    if (this.#fresh.length > 0) {
-      if (!this.#admitFresh(cache, size)) return false;
-    } else if (this.#blockSize + size > BLOCK_SIZE) {
-      this.#endBlock(size);
+    let fieldCount = this.#writeNumbers(entry);
+    if (!this.#hasRoomForFresh(cache)) {
+      this.#forgetFresh();
+      this.#restart();
+      fieldCount = this.#writeNumbers(entry);
+      if (!this.#hasRoomForFresh(cache)) {
+        this.#forgetFresh();
+        return false;
+      }
     }
-    writeHead(items, entry, fieldCount);
+    const size = entrySize(fieldCount);
+    if (this.#fresh.length > 0) this.#defineFresh(cache, size);
+    if (this.#blockSize + size + ORIGIN_SIZE > BLOCK_SIZE) this.#endBlock(size);
+    writeHead(items, entry, fieldCount, this.#originOf(entry));
     items.size += size;
     this.#blockEntries++;
     this.entries++;
@@ -134,16 +140,34 @@ export class BatchEncoder {
   }
 
   get #blockSize(): number {
-    return BLOCK_HEAD_SIZE + this.#definitions.size + this.#items.size;
+    return BLOCK_HEAD_SIZE + this.#origins.size + this.#definitions.size + this.#items.size;
+  }
+
+  /** Numbers begin with 0 again, in a block of their own. */
+  #restart(): void {
+    this.#endBlock(0);
+    this.#isRestart = this.#isRestart || this.#body.size > 0;
+    this.#forgetNumbers();
+  }
+
+  #forgetNumbers(): void {
+    this.#base += this.#count;
+    if (this.#base > BASE_MAX) {
+      this.#base = 0;
+      this.#numbers.fill(NO_NUMBER);
+    }
+    this.#floor = this.#base;
+    this.#count = 0;
+    this.#dictionarySize = 0;
   }
 
   /** Writes the numbers of the entry's fields behind the entries of the block, where they count once the entry is admitted; returns how many. */
   #writeNumbers({ records, recordCount, cache }: JournalEntry): number {
-    const { words, size } = this.#items;
+    const { halves, size } = this.#items;
     const numbers = this.#numbers;
     const base = this.#base;
     const floor = this.#floor;
-    const first = (size + ENTRY_HEAD_SIZE) >>> 2;
+    const first = (size + ENTRY_HEAD_SIZE) >>> 1;
     let at = first;
     for (let i = 0; i < recordCount; i++) {
       const record = records[i]!;
@@ -155,32 +179,35 @@ export class BatchEncoder {
         numbers[record] = number;
         this.#fresh.push(record);
       }
-      words[at++] = number - base;
+      halves[at++] = number - base;
     }
-    words[at] = 0;
+    const end = (size + entrySize(at - first)) >>> 1;
+    for (let i = at; i < end; i++) halves[i] = 0;
     return at - first;
   }
 
-  /** Defines the fields that are new. False when there is no room for them in the body. */
-  #admitFresh(cache: DataCache, entryBytes: number): boolean {
+  /** Whether the fields that are new can have numbers beside the others. */
+  #hasRoomForFresh(cache: DataCache): boolean {
+    const fresh = this.#fresh;
+    let size = this.#dictionarySize;
+    for (const record of fresh) size += definitionSize(cache.size[record]!);
+    return this.#count + fresh.length <= DEFINITIONS_MAX && size <= DICTIONARY_SIZE_MAX;
+  }
+
+  #forgetFresh(): void {
+    for (const record of this.#fresh) this.#numbers[record] = NO_NUMBER;
+    this.#fresh.length = 0;
+  }
+
+  #defineFresh(cache: DataCache, entryBytes: number): void {
     const fresh = this.#fresh;
     let size = 0;
     for (const record of fresh) size += definitionSize(cache.size[record]!);
-    if (
-      this.#count + fresh.length > DEFINITIONS_MAX ||
-      this.#dictionarySize + size > DICTIONARY_SIZE_MAX
-    ) {
-      for (const record of fresh) this.#numbers[record] = NO_NUMBER;
-      fresh.length = 0;
-      return false;
-    }
-    if (this.#blockSize + size + entryBytes > BLOCK_SIZE) this.#endBlock(entryBytes);
+    if (this.#blockSize + size + entryBytes + ORIGIN_SIZE > BLOCK_SIZE) this.#endBlock(entryBytes);
     for (const record of fresh) this.#define(cache, record, entryBytes);
-    if (this.#blockSize + entryBytes > BLOCK_SIZE) this.#endBlock(entryBytes);
     this.#count += fresh.length;
     this.#dictionarySize += size;
     fresh.length = 0;
-    return true;
   }
 
   #define(cache: DataCache, record: number, entryBytes: number): void {
@@ -234,20 +261,49 @@ export class BatchEncoder {
     const at = body.size;
     words[(at + BLOCK.signature) >>> 2] = BLOCK_SIGNATURE;
     words[(at + BLOCK.size) >>> 2] = size;
+    words[(at + BLOCK.flags) >>> 2] = this.#isRestart ? BlockFlag.restart : 0;
+    words[(at + BLOCK.originCount) >>> 2] = this.#origins.size / ORIGIN_SIZE;
     words[(at + BLOCK.definitionCount) >>> 2] = this.#blockDefinitions;
     words[(at + BLOCK.entryCount) >>> 2] = this.#blockEntries;
     body.size = at + BLOCK_HEAD_SIZE;
+    body.append(this.#origins);
     body.append(definitions);
     body.append(items);
     items.bytes.copyWithin(0, items.size, items.size + entryBytes);
     this.#clearBlock();
+    this.#isRestart = false;
   }
 
   #clearBlock(): void {
+    this.#origins.clear();
     this.#definitions.clear();
     this.#items.size = 0;
     this.#blockDefinitions = 0;
     this.#blockEntries = 0;
+  }
+
+  /** The place of the entry's boot and sequence among those of the block. */
+  #originOf({ idWords }: JournalEntry): number {
+    const { size } = this.#origins;
+    const count = size / ORIGIN_SIZE;
+    if (this.#origin < count && this.#isOrigin(this.#origin, idWords)) return this.#origin;
+    for (let origin = 0; origin < count; origin++) {
+      if (!this.#isOrigin(origin, idWords)) continue;
+      this.#origin = origin;
+      return origin;
+    }
+    this.#origins.reserve(ORIGIN_SIZE);
+    this.#origins.words.set(idWords, size >>> 2);
+    this.#origins.size = size + ORIGIN_SIZE;
+    this.#origin = count;
+    return count;
+  }
+
+  #isOrigin(origin: number, idWords: Int32Array): boolean {
+    const { words } = this.#origins;
+    const first = origin * ORIGIN_WORDS;
+    for (let i = 0; i < ORIGIN_WORDS; i++) if (words[first + i] !== idWords[i]) return false;
+    return true;
   }
 
   #growNumbers(recordCount: number): void {
@@ -261,6 +317,7 @@ export class BatchEncoder {
 class Area {
   bytes: Uint8Array = new Uint8Array(0);
   /** The same memory as `bytes`. */
+  halves: Uint16Array = new Uint16Array(0);
   words: Int32Array = new Int32Array(0);
   doubles: Float64Array = new Float64Array(0);
   /** Bytes in use. */
@@ -308,6 +365,7 @@ class Area {
 
   #use(buffer: ArrayBuffer): void {
     this.bytes = new Uint8Array(buffer);
+    this.halves = new Uint16Array(buffer);
     this.words = new Int32Array(buffer);
     this.doubles = new Float64Array(buffer);
   }
@@ -315,9 +373,10 @@ class Area {
 
 /** Everything of an entry but its numbers, at the end of the area. */
 function writeHead(
-  { bytes, words, doubles, size }: Area,
+  { halves, words, doubles, size }: Area,
   entry: JournalEntry,
   fieldCount: number,
+  origin: number,
 ): void {
   const word = size >>> 2;
   const double = size >>> 3;
@@ -327,13 +386,8 @@ function writeHead(
   words[word + (ENTRY_HEAD.xorHashLow >>> 2)] = entry.xorHashLow;
   words[word + (ENTRY_HEAD.xorHashHigh >>> 2)] = entry.xorHashHigh;
   words[word + (ENTRY_HEAD.fieldCount >>> 2)] = fieldCount;
-  words[word + (ENTRY_HEAD.flags >>> 2)] = entry.hasXorHash ? 0 : EntryFlag.noXorHash;
-  copyId(entry.bootId, bytes, size + ENTRY_HEAD.bootId);
-  copyId(entry.seqnumId, bytes, size + ENTRY_HEAD.seqnumId);
-}
-
-function copyId(id: Uint8Array, to: Uint8Array, at: number): void {
-  for (let i = 0; i < ID128_SIZE; i++) to[at + i] = id[i]!;
+  halves[(size + ENTRY_HEAD.origin) >>> 1] = origin;
+  halves[(size + ENTRY_HEAD.flags) >>> 1] = entry.hasXorHash ? 0 : EntryFlag.noXorHash;
 }
 
 /** Whether the record's name begins with "__". */

@@ -4,9 +4,10 @@
  * request, not once an entry.
  *
  * A body is a sequence of blocks, also of none. Integers are little endian; blocks, definitions and entries begin at
- * multiples of 8 bytes and are padded to them with zeros, which nobody looks at. A block is definitions, then
- * entries. A definition gives a field, `NAME=value` with any bytes as value, the next number, counted from 0
- * through the whole body; the entries of its block and of those behind it have the field by that number.
+ * multiples of 8 bytes and are padded to them with zeros, which nobody looks at. A block is origins, then definitions,
+ * then entries. A definition gives a field, `NAME=value` with any bytes as value, the next number, counted from 0
+ * through the whole body, or from the last block that starts them anew; the entries of its block and of those behind it
+ * have the field by that number. An origin is a boot and a sequence of numbers; entries have it by its place in their block.
  *
  * What is wrong with one entry, or with a field it has, makes that entry be refused, counted and passed over. A
  * block whose sizes do not fit together ends the request (400), as does a dictionary over its limits (413). What
@@ -20,14 +21,27 @@ export const BATCH_CONTENT_TYPE = "application/vnd.agent.journal-batch";
 /** "JAB1". */
 export const BLOCK_SIGNATURE = 0x3142414a;
 
-/** Head of a block; its definitions follow, then its entries. */
+/** Head of a block; its origins follow, then its definitions, then its entries. */
 export const BLOCK = {
   signature: 0, //       u32
   size: 4, //            u32  of the block, this head included
-  definitionCount: 8, // u32
-  entryCount: 12, //     u32
+  flags: 8, //           u32
+  originCount: 12, //    u32
+  definitionCount: 16, // u32
+  entryCount: 20, //     u32
 } as const;
-export const BLOCK_HEAD_SIZE = 16;
+export const BLOCK_HEAD_SIZE = 24;
+
+export const BlockFlag = {
+  /** Its definitions are counted from 0 again: what was defined before is over. */
+  restart: 1 << 0,
+} as const;
+
+export const ORIGIN = {
+  bootId: 0, //    u8[16]  not null
+  seqnumId: 16, // u8[16]  not null where there is a seqnum
+} as const;
+export const ORIGIN_SIZE = 32;
 
 /** Head of a definition; the payload follows. */
 export const DEFINITION = {
@@ -36,32 +50,31 @@ export const DEFINITION = {
 } as const;
 export const DEFINITION_HEAD_SIZE = 8;
 
-/** Head of an entry; its field numbers, u32 each, follow. `_BOOT_ID` is one of them. */
+/** Head of an entry; its field numbers, u16 each, follow. `_BOOT_ID` is one of them. */
 export const ENTRY_HEAD = {
   realtimeUsec: 0, //  f64  integer, 1 .. 2^53-1
   monotonicUsec: 8, // f64  integer, 0 .. 2^53-1
   seqnum: 16, //       f64  integer, 0 .. 2^53-1; 0 = without identity
   xorHashLow: 24, //   u32
   xorHashHigh: 28, //  u32
-  bootId: 32, //       u8[16]  not null
-  seqnumId: 48, //     u8[16]  not null where there is a seqnum
-  fieldCount: 64, //   u32
-  flags: 68, //        u32
+  fieldCount: 32, //   u32
+  origin: 36, //       u16
+  flags: 38, //        u16
 } as const;
-export const ENTRY_HEAD_SIZE = 72;
+export const ENTRY_HEAD_SIZE = 40;
 
 export const EntryFlag = {
   /** The xor hash is not known: whoever stores the entry computes it. */
   noXorHash: 1 << 0,
   /** Set by the decoder, never on the wire: the entry was refused. */
-  refused: 1 << 31,
+  refused: 1 << 15,
 } as const;
 
 /** A block is no larger, unless it holds a single definition and nothing else. */
 export const BLOCK_SIZE_MAX = 1024 * 1024;
-/** Fields defined by one body. */
-export const DEFINITIONS_MAX = 1024 * 1024;
-/** Bytes of a body's definitions as they stand in it. A field for which this is too little goes as export text. */
+/** Fields that have numbers at a time. */
+export const DEFINITIONS_MAX = 64 * 1024;
+/** Bytes of their definitions as they stand in the body. A field for which this is too little goes as export text. */
 export const DICTIONARY_SIZE_MAX = 64 * 1024 * 1024;
 
 /** Bytes from the start of a definition to what follows it. */
@@ -71,5 +84,5 @@ export function definitionSize(payloadSize: number): number {
 
 /** Bytes from the start of an entry to what follows it. */
 export function entrySize(fieldCount: number): number {
-  return ENTRY_HEAD_SIZE + 4 * (fieldCount + (fieldCount & 1));
+  return ENTRY_HEAD_SIZE + 2 * (fieldCount + ((4 - (fieldCount & 3)) & 3));
 }

@@ -68,6 +68,8 @@ export class DataIndex {
    * them those of the hash's high half. 0 = empty.
    */
   #table: Int32Array;
+  /** What {@link prefetch} read: were it dropped, the engine would find that nothing need be read. */
+  prefetched = 0;
 
   /** @param expected records there will probably be; there may be more */
   constructor(expected: number) {
@@ -95,6 +97,27 @@ export class DataIndex {
     const numberMask = table.length - 1;
     if (((item ^ high) & ~numberMask) !== 0) return OTHER_RECORD;
     return ((item & numberMask) - 1) * RECORD_WORDS;
+  }
+
+  /**
+   * Brings what is known of payloads near the processor, before each is looked up: one by one, each would be a wait
+   * for memory; here they are waited for together.
+   * @param hashes of payloads [from .. end): low and high half one behind the other
+   */
+  prefetch(hashes: Int32Array, from: number, end: number): void {
+    const table = this.#table;
+    const { words } = this;
+    const numberMask = table.length - 1;
+    let seen = 0;
+    for (let i = from; i < end; i++)
+      seen ^= table[this.slotOf(hashes[2 * i]!, hashes[2 * i + 1]!)]!;
+    for (let i = from; i < end; i++) {
+      const high = hashes[2 * i + 1]!;
+      const item = table[this.slotOf(hashes[2 * i]!, high)]!;
+      if (item === 0 || ((item ^ high) & ~numberMask) !== 0) continue;
+      seen ^= words[((item & numberMask) - 1) * RECORD_WORDS]!;
+    }
+    this.prefetched = seen;
   }
 
   /** Records there is room for without growing. */

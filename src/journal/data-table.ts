@@ -2,7 +2,6 @@
  * DATA objects of one file: finds the one that holds a payload or appends it.
  * HOT: guarded by scripts/bench/writer.ts.
  */
-import { jenkins } from "../bytes/lookup3.ts";
 import { hashSiphash24, siphash } from "../bytes/siphash24.ts";
 import { viewOf } from "../bytes/view.ts";
 import { type Arena, requireRising } from "./arena.ts";
@@ -57,6 +56,11 @@ export class DataTable {
   readonly #compressThreshold: number;
   readonly #payloadStart: number;
   readonly #isNew: boolean;
+  /**
+   * Objects are counted in their buckets not before they are linked, all in a row, which is a wait for memory less for
+   * each. Where there is a key, nobody can craft payloads that fall on one bucket meanwhile.
+   */
+  readonly #isCountedLate: boolean;
   readonly #table: BucketTable;
   /**
    * Bucket and offset of each DATA object of a new file that is not in its bucket yet. Nothing looks for it there:
@@ -81,6 +85,7 @@ export class DataTable {
     this.#compressThreshold = options.compressThresholdBytes ?? Number.POSITIVE_INFINITY;
     this.#payloadStart = options.arena.compact ? DATA.compactPayload : DATA.regularPayload;
     this.#isNew = options.isNew;
+    this.#isCountedLate = options.isNew && options.key !== undefined;
     this.#bucketLength = new Uint8Array(this.buckets);
     const isBusy = this.buckets > QUIET_BUCKETS_MAX;
     this.#table = new BucketTable(
@@ -106,10 +111,16 @@ export class DataTable {
 
   /**
    * The record of the payload [start .. end) of `view`, appended if the file does not have it.
-   * `jenkins` must hold its hash.
+   * @param low and `high`: its Jenkins hash
    */
-  findOrAppend(view: DataView, start: number, end: number, nameLength: number): number {
-    const { low, high } = jenkins;
+  findOrAppend(
+    view: DataView,
+    start: number,
+    end: number,
+    nameLength: number,
+    low: number,
+    high: number,
+  ): number {
     const { index } = this;
     const { words } = index;
     let probes = 0;
@@ -251,7 +262,7 @@ export class DataTable {
       if (found !== 0) return this.#remember(found, low, high, end - start);
     }
     const offset = this.#append(view, start, end, storedLow, storedHigh);
-    this.#countInBucket(bucket);
+    if (!this.#isCountedLate) this.#countInBucket(bucket);
     if (this.#isNew) this.#appended.push(bucket, offset);
     else this.#table.append(bucket, offset);
     this.#fields.link(view, start, start + nameLength, offset);
@@ -369,7 +380,9 @@ export class DataTable {
   #linkAppended(): void {
     const appended = this.#appended;
     for (; this.#linked < appended.length; this.#linked += 2) {
-      this.#table.append(appended[this.#linked]!, appended[this.#linked + 1]!);
+      const bucket = appended[this.#linked]!;
+      this.#table.append(bucket, appended[this.#linked + 1]!);
+      if (this.#isCountedLate) this.#countInBucket(bucket);
     }
     this.#appended = [];
     this.#linked = 0;

@@ -4,7 +4,7 @@
  * HOT: guarded by scripts/bench/writer.ts.
  */
 import { ID128_SIZE } from "../bytes/id128.ts";
-import { hashJenkins } from "../bytes/lookup3.ts";
+import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
 import { viewOf } from "../bytes/view.ts";
 import type { Arena } from "./arena.ts";
 import { NO_RECORD, RECORD } from "./data-index.ts";
@@ -21,6 +21,9 @@ import {
   ObjectType,
 } from "./format.ts";
 import type { JournalHeader } from "./header.ts";
+
+/** Numbered fields whose hashes are looked up together. */
+const FIELDS_AT_ONCE = 64;
 
 /** The entry at hand, shared by all files: its DATA by rising offset, and what its xor-hash is. */
 const scratchOffsets = new Uint32Array(ENTRY_FIELDS_MAX);
@@ -95,7 +98,7 @@ export class EntryAppender {
       record = guess;
       if (guess === NO_RECORD || !data.holds(guess, view, start, end)) {
         hashJenkins(view, start, end);
-        record = data.findOrAppend(view, start, end, nameLength[i]!);
+        record = data.findOrAppend(view, start, end, nameLength[i]!, jenkins.low, jenkins.high);
         this.#learn(previous, guess, record);
       }
       const { words } = index;
@@ -147,11 +150,24 @@ export class EntryAppender {
     }
   }
 
-  #findNumbered({ view, starts, ends, nameLengths }: FieldDictionary, number: number): number {
-    const start = starts[number]!;
-    const end = ends[number]!;
-    hashJenkins(view, start, end);
-    return this.#data.findOrAppend(view, start, end, nameLengths[number]!);
+  #findNumbered(dictionary: FieldDictionary, number: number): number {
+    if (number >= dictionary.hashed) this.#hashSome(dictionary, number);
+    const { view, starts, ends, nameLengths, hashes } = dictionary;
+    return this.#data.findOrAppend(
+      view,
+      starts[number]!,
+      ends[number]!,
+      nameLengths[number]!,
+      hashes[2 * number]!,
+      hashes[2 * number + 1]!,
+    );
+  }
+
+  /** The fields from `number` on will be looked up next. */
+  #hashSome(dictionary: FieldDictionary, number: number): void {
+    const end = Math.min(dictionary.count, number + FIELDS_AT_ONCE);
+    dictionary.hashUpTo(end);
+    this.#data.index.prefetch(dictionary.hashes, number, end);
   }
 
   /** Remembers what really came behind `previous`, where `guess` was expected. */

@@ -27,7 +27,7 @@ export interface Entry {
    * `bytes` and the three tables then hold nothing, until `spellOutFields()` was called.
    */
   dictionary: FieldDictionary | undefined;
-  numbers: Int32Array;
+  numbers: Uint16Array;
   numbersStart: number;
   /** Wall clock in microseconds, 1 .. 2^53-1. */
   realtimeUsec: number;
@@ -48,7 +48,7 @@ export interface Entry {
   xorHashHigh: number;
 }
 
-const NO_NUMBERS = new Int32Array(0);
+const NO_NUMBERS = new Uint16Array(0);
 
 /** An entry with room for `fieldsMax` fields, to be filled and reused. */
 export function newEntry(fieldsMax: number = ENTRY_FIELDS_MAX): Entry {

@@ -2,6 +2,7 @@
  * Fields that entries have by number instead of by their bytes: those of one request in the batch format.
  * HOT: guarded by scripts/bench/batch.ts.
  */
+import { hashJenkins, jenkins } from "../bytes/lookup3.ts";
 import { viewOf } from "../bytes/view.ts";
 import type { Entry } from "./entry.ts";
 
@@ -32,6 +33,9 @@ export class FieldDictionary {
   starts: Uint32Array = new Uint32Array(FIELDS_INITIAL);
   ends: Uint32Array = new Uint32Array(FIELDS_INITIAL);
   nameLengths: Uint8Array = new Uint8Array(FIELDS_INITIAL);
+  /** Jenkins hashes, low and high half one behind the other, of the first `hashed` fields. */
+  hashes: Int32Array = new Int32Array(2 * FIELDS_INITIAL);
+  hashed = 0;
   count = 0;
   /** Size of the largest field. */
   sizeMax = 0;
@@ -44,6 +48,7 @@ export class FieldDictionary {
   /** Forgets all fields. */
   clear(): void {
     this.count = 0;
+    this.hashed = 0;
     this.sizeMax = 0;
     this.#used = 0;
     this.#owner = undefined;
@@ -76,6 +81,17 @@ export class FieldDictionary {
     if (end - start > this.sizeMax) this.sizeMax = end - start;
   }
 
+  /** Hashes the fields below number `end` that are not yet. */
+  hashUpTo(end: number): void {
+    const { view, starts, ends, hashes } = this;
+    for (let number = this.hashed; number < end; number++) {
+      hashJenkins(view, starts[number]!, ends[number]!);
+      hashes[2 * number] = jenkins.low;
+      hashes[2 * number + 1] = jenkins.high;
+    }
+    this.hashed = Math.max(this.hashed, end);
+  }
+
   /**
    * What `owner` has noted of each field, negative where it has noted nothing: a file, the record it keeps a field
    * under. Valid until the next `define`.
@@ -104,8 +120,10 @@ export class FieldDictionary {
   }
 
   #grow(): void {
-    const { starts, ends, nameLengths } = this;
+    const { starts, ends, nameLengths, hashes } = this;
     const size = 2 * starts.length;
+    this.hashes = new Int32Array(2 * size);
+    this.hashes.set(hashes);
     this.starts = new Uint32Array(size);
     this.starts.set(starts);
     this.ends = new Uint32Array(size);

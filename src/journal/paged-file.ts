@@ -186,7 +186,8 @@ export class PagedFile implements PageOwner {
    * @throws the runtime's error (ENOSPC, EIO …)
    */
   flushPages(): void {
-    const pages = this.#dirtyList.sort((a, b) => a - b);
+    // Typed, because the engine sorts those without asking anybody how.
+    const pages = Uint32Array.from(this.#dirtyList).sort();
     const pokes = this.#sortPokes();
     let poke = pokes.length;
     let last = pages.length - 1;

@@ -49,8 +49,12 @@ const NOT_SENT: Verdict = {
 /** The one that every receiver of journals has to take. */
 const PLAIN: Mode = { format: "export", encoding: undefined };
 
-/** Of the first batch: it only serves to learn what the receiver takes. */
+/**
+ * Of the first batch, which only serves to learn what the receiver takes. With each answer batches may be so many times
+ * larger: a receiver that waits for the first large one has nothing to do.
+ */
 const FIRST_SIZE_MAX = 64 * 1024;
+const SIZE_GROWTH = 4;
 /** A receiver whose limit is below this gets its entries nearly one by one. */
 const SIZE_MAX_MIN = 16 * 1024;
 /**
@@ -69,8 +73,8 @@ export class Target {
   readonly outage: Outage;
   readonly #options: TargetOptions;
   #sizeMax: number;
+  #startSizeMax = FIRST_SIZE_MAX;
   /** What the last 2xx announced. */
-  #isKnown = false;
   #takesBatches = false;
   #encoding: EncodingSetting | undefined;
   /** In which a receiver that is not ours takes this encoding; undefined = to be found out. */
@@ -97,8 +101,7 @@ export class Target {
     const { format, encoding } = this.#mode;
     const wholeSizeMax =
       encoding?.form === "frame" ? WHOLE_SIZE_MAX[encoding.setting.encoding] : Infinity;
-    const firstSizeMax = this.#isKnown ? Infinity : FIRST_SIZE_MAX;
-    return { format, sizeMax: Math.min(this.#sizeMax, wholeSizeMax, firstSizeMax) };
+    return { format, sizeMax: Math.min(this.#sizeMax, wholeSizeMax, this.#startSizeMax) };
   }
 
   get #mode(): Mode {
@@ -248,7 +251,7 @@ export class Target {
 
   #learn({ headers }: UploadAnswer): void {
     const { compressor, forcedEncoding } = this.#options;
-    this.#isKnown = true;
+    this.#startSizeMax *= SIZE_GROWTH;
     this.#takesBatches = headers.get("accept-post")?.includes(BATCH_CONTENT_TYPE) ?? false;
     const announced = compressor.choose(headers.get("accept-encoding"));
     const encoding = announced ?? forcedEncoding;

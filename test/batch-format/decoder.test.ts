@@ -37,10 +37,11 @@ describe("BatchDecoder refuses single entries", () => {
     ["a broken number", { seqnum: 0.5 }, "bad-identity"],
     ["a number without its id", { seqnumId: NULL_ID }, "bad-identity"],
     ["an unknown flag", { flags: 2 }, "bad-flags"],
-    ["the flag that only we set", { flags: 1 << 31 }, "bad-flags"],
+    ["the flag that only we set", { flags: 1 << 15 }, "bad-flags"],
+    ["an origin that is not told", { origin: 7 }, "bad-origin"],
     ["no fields", { fields: [] }, "no-fields"],
     ["an undefined field", { fields: [0, 3] }, "bad-number"],
-    ["field 2^32-1", { fields: [0xffffffff] }, "bad-number"],
+    ["field 2^16-1", { fields: [0xffff] }, "bad-number"],
     ["too many fields", { fields: new Array(1089).fill(0) }, "too-many-fields"],
     ["a small letter", { fields: [0, 2] }, "bad-name", "Message=x"],
     ["a digit first", { fields: [2] }, "bad-name", "1A=x"],
@@ -87,7 +88,7 @@ describe("BatchDecoder refuses single entries", () => {
     const first = block({ definitions: ["A=1"], entries: [{}] });
     const body = concat(first, block({ entries: [{}, { fields: [1] }] }));
     const { refusals } = decodeChunks([body]);
-    expect(refusals).toEqual([{ reason: "bad-number", offset: first.length + 16 + 80 }]);
+    expect(refusals).toEqual([{ reason: "bad-number", offset: first.length + 24 + 32 + 48 }]);
   });
 });
 
@@ -108,14 +109,51 @@ describe("BatchDecoder takes", () => {
   });
 });
 
+describe("A block that starts the numbers anew", () => {
+  const anew = block({
+    flags: 1,
+    definitions: ["C=3"],
+    entries: [{ fields: [0] }, { fields: [1] }, { seqnum: 9, fields: [0, 0] }],
+  });
+  const body = concat(block({ definitions: ["A=1", "B=2"], entries: [{ fields: [1, 0] }] }), anew);
+
+  test("ends what was defined before it", () => {
+    expect(outcome(body)).toEqual({
+      reasons: ["bad-number"],
+      error: undefined,
+      seqnums: [1, 1, 9],
+    });
+    expect(decodeAll(body).map(({ fields }) => fields.map(([text]) => text))).toEqual([
+      ["B=2", "A=1"],
+      ["C=3"],
+      ["C=3", "C=3"],
+    ]);
+  });
+
+  test("may be the first one", () => {
+    expect(decodeAll(anew)).toHaveLength(2);
+  });
+
+  test("makes room", () => {
+    const many = block({ flags: 1, definitions: new Array(50_000).fill("A=1") });
+    const large = block({ flags: 1, definitions: [`A=${"x".repeat(40 << 20)}`] });
+    const decoder = new BatchDecoder({ onBlock() {}, onRefused() {} });
+    for (const bytes of [many, many, large, large, many]) decoder.push(bytes);
+    expect(decoder.bufferedBytes).toBeLessThan(3 << 20);
+  });
+});
+
 describe("BatchDecoder ends with", () => {
   const good = { definitions: ["A=1"], entries: [{}] };
   const cases: [string, Uint8Array, string][] = [
     ["another signature", block({ ...good, signature: 0x3242414a }), "E_EXPORT_SYNTAX"],
     ["a size that is no multiple of 8", block({ ...good, sizeOff: 4 }), "E_EXPORT_SYNTAX"],
-    ["no size", block({ sizeOff: -16 }), "E_EXPORT_SYNTAX"],
+    ["no size", block({ sizeOff: -24 }), "E_EXPORT_SYNTAX"],
     ["8 bytes left over", concat(block({ ...good, sizeOff: 8 }), new Uint8Array(8)), "E_EXPORT_"],
     ["8 bytes missing", block({ ...good, sizeOff: -8 }), "E_EXPORT_SYNTAX"],
+    ["an unknown flag", block({ ...good, flags: 2 }), "E_EXPORT_SYNTAX"],
+    ["an origin too few", block({ ...good, originsOff: 1 }), "E_EXPORT_SYNTAX"],
+    ["2^32-1 origins", block({ ...good, originsOff: 0xfffffffe }), "E_EXPORT_SYNTAX"],
     ["an entry too few", block({ ...good, entriesOff: 1 }), "E_EXPORT_SYNTAX"],
     ["an entry too many", block({ ...good, entriesOff: -1 }), "E_EXPORT_SYNTAX"],
     ["a definition too few", block({ ...good, definitionsOff: 1 }), "E_EXPORT_SYNTAX"],
@@ -154,18 +192,18 @@ describe("BatchDecoder ends with", () => {
     }, 20_000);
   }
 
-  test("more definitions than a body may have", () => {
+  test("more definitions than there may be", () => {
     const many = block({ definitions: new Array(50_000).fill("A=1") });
     const decoder = new BatchDecoder({ onBlock() {}, onRefused() {} });
-    const blocks = Math.floor(DEFINITIONS_MAX / 50_000);
-    for (let i = 0; i < blocks; i++) decoder.push(many);
-    expect(() => decoder.push(many)).toThrow(
-      `${(blocks + 1) * 50_000} fields, 1048576 is the most`,
+    decoder.push(many);
+    decoder.push(block({ definitions: new Array(DEFINITIONS_MAX - 50_000).fill("A=1") }));
+    expect(() => decoder.push(block({ definitions: ["A=1"] }))).toThrow(
+      "65537 fields, 65536 is the most",
     );
   });
 
-  test("more bytes of definitions than a body may have", () => {
-    const many = block({ definitions: [`A=${"x".repeat(BLOCK_SIZE_MAX - 26)}`] });
+  test("more bytes of definitions than there may be", () => {
+    const many = block({ definitions: [`A=${"x".repeat(BLOCK_SIZE_MAX - 34)}`] });
     expect(many.length).toBe(BLOCK_SIZE_MAX);
     const decoder = new BatchDecoder({ onBlock() {}, onRefused() {} });
     for (let i = 0; i < 64; i++) decoder.push(many);

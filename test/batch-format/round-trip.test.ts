@@ -2,8 +2,14 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { BatchEncoder } from "../../src/batch-format/encoder.ts";
 import { BLOCK_SIZE_MAX, DICTIONARY_SIZE_MAX } from "../../src/batch-format/format.ts";
-import { newEntry } from "../../src/journal/entry.ts";
-import { contentOf, decodeAll, decodeChunks, encodeBatch } from "../support/batch-bodies.ts";
+import { type Entry, newEntry } from "../../src/journal/entry.ts";
+import {
+  contentOf,
+  decodeAll,
+  decodeChunks,
+  type EntryContent,
+  encodeBatch,
+} from "../support/batch-bodies.ts";
 import { cutEvery } from "../support/export-stream.ts";
 import { hostEntries, hostEntry, OTHER_BOOT_ID, toEntry } from "../support/journal-entries.ts";
 import { RecordCache } from "../support/record-cache.ts";
@@ -141,30 +147,66 @@ describe("BatchEncoder", () => {
     ]);
   });
 
-  test("refuses an entry whose fields are too much for the body, and stays as it was", () => {
+  test("starts the numbers anew when there are too many fields, or too large ones", () => {
     const encoder = new BatchEncoder();
     const records = new RecordCache();
     const part = Math.floor(DICTIONARY_SIZE_MAX / 3);
-    const large = (seqnum: number, count: number) =>
+    const large = (seqnum: number) =>
       toEntry(
-        {
-          seqnum,
-          fields: Array.from({ length: count }, (_, n) => `L${n}=${String(seqnum).repeat(part)}`),
-        },
+        { seqnum, fields: ["A=1", `L=${String(seqnum % 10).repeat(part)}`, "B=2"] },
         newEntry(),
       );
+    const plains = hostEntries(200);
     encoder.begin();
-    expect(encoder.add(records.toJournalEntry(large(1, 3)))).toBe(false);
+    const expected: EntryContent[] = [];
+    const add = (entry: Entry): void => {
+      expect(encoder.add(records.toJournalEntry(entry))).toBe(true);
+      expected.push(contentOf(entry));
+    };
+    for (const [n, plain] of plains.entries()) {
+      const fields = Array.from({ length: 1000 }, (_, i) => `N${i}=${n}`);
+      add(toEntry({ ...plain, fields: n < 140 ? fields : plain.fields }));
+      if (n % 40 === 39) add(large(1000 + n));
+    }
+    const body = encoder.finish();
+    expect(decodeAll(body)).toEqual(expected);
+    expect(restartsOf(body)).toBeGreaterThanOrEqual(2);
+  }, 30_000);
+
+  test("refuses an entry whose fields are too large for any body, and goes on", () => {
+    const encoder = new BatchEncoder();
+    const records = new RecordCache();
+    const part = Math.floor(DICTIONARY_SIZE_MAX / 3);
+    const fields = Array.from({ length: 3 }, (_, n) => `L${n}=${"x".repeat(part)}`);
+    const tooLarge = () => records.toJournalEntry(toEntry({ seqnum: 1, fields }, newEntry()));
+    encoder.begin();
+    expect(encoder.add(tooLarge())).toBe(false);
     expect(encoder.size).toBe(0);
-    expect(encoder.add(records.toJournalEntry(large(2, 2)))).toBe(true);
+    expect(encoder.add(records.toJournalEntry(toEntry(hostEntry(2))))).toBe(true);
     const { size } = encoder;
-    expect(encoder.add(records.toJournalEntry(large(3, 1)))).toBe(false);
+    expect(encoder.add(tooLarge())).toBe(false);
     expect(encoder.size).toBe(size);
     expect(encoder.add(records.toJournalEntry(toEntry(hostEntry(4))))).toBe(true);
     expect(encoder.entries).toBe(2);
     const decoded = decodeAll(encoder.finish());
-    expect(decoded.map(({ seqnum }) => seqnum)).toEqual([2, 4]);
-    expect(decoded[1]).toEqual(contentOf(toEntry(hostEntry(4))));
-    expect(encoder.add(records.toJournalEntry(large(3, 1)))).toBe(true);
+    expect(decoded).toEqual([2, 4].map((seqnum) => contentOf(toEntry(hostEntry(seqnum)))));
+  });
+
+  test("tells entries of several boots and sequences apart", () => {
+    const origins = [OTHER_BOOT_ID, "12".repeat(16), "13".repeat(16)];
+    const entries = Array.from({ length: 3000 }, (_, n) =>
+      toEntry({ ...hostEntry(n + 1), bootId: origins[n % 3] as string }),
+    );
+    expect(decodeAll(encodeBatch(entries))).toEqual(entries.map((one) => contentOf(one)));
   });
 });
+
+/** How many blocks say that they start the numbers anew. */
+function restartsOf(body: Uint8Array): number {
+  const view = new DataView(body.buffer, body.byteOffset, body.length);
+  let restarts = 0;
+  for (let at = 0; at < body.length; at += view.getUint32(at + 4, true)) {
+    restarts += view.getUint32(at + 8, true);
+  }
+  return restarts;
+}

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { hashJenkins, jenkins } from "../../src/bytes/lookup3.ts";
+import { viewOf } from "../../src/bytes/view.ts";
 import { newEntry } from "../../src/journal/entry.ts";
 import {
   FieldDictionary,
@@ -19,7 +21,7 @@ function define(dictionary: FieldDictionary, ...fields: string[]): void {
 function entryOf(dictionary: FieldDictionary, ...numbers: number[]) {
   const entry = newEntry();
   entry.dictionary = dictionary;
-  entry.numbers = Int32Array.of(99, ...numbers);
+  entry.numbers = Uint16Array.of(99, ...numbers);
   entry.numbersStart = 1;
   entry.fieldCount = numbers.length;
   return entry;
@@ -53,6 +55,33 @@ describe("spellOutFields()", () => {
     const { bytes } = entry;
     spellOutFields(entry);
     expect(entry.bytes).toBe(bytes);
+  });
+});
+
+describe("FieldDictionary.hashUpTo()", () => {
+  function hashesOf(fields: readonly string[]): number[] {
+    return fields.flatMap((field) => {
+      const bytes = new TextEncoder().encode(field);
+      hashJenkins(viewOf(bytes), 0, bytes.length);
+      return [jenkins.low | 0, jenkins.high | 0];
+    });
+  }
+
+  test("hashes fields as they come, also when the dictionary is used again", () => {
+    const dictionary = new FieldDictionary();
+    for (const name of ["FIRST", "SECOND"]) {
+      const fields = Array.from({ length: 1000 }, (_, n) => `${name}=${"v".repeat(n % 40)}${n}`);
+      for (let n = 0; n < 1000; n += 100) {
+        define(dictionary, ...fields.slice(n, n + 100));
+        dictionary.hashUpTo(n + 50);
+        dictionary.hashUpTo(n + 10);
+        expect(dictionary.hashed).toBe(n + 50);
+      }
+      dictionary.hashUpTo(1000);
+      expect([...dictionary.hashes.subarray(0, 2000)]).toEqual(hashesOf(fields));
+      dictionary.clear();
+      expect(dictionary.hashed).toBe(0);
+    }
   });
 });
 

@@ -4,7 +4,6 @@ import { BatchEncoder } from "../../src/batch-format/encoder.ts";
 import { formatId128 } from "../../src/bytes/id128.ts";
 import type { Entry } from "../../src/journal/entry.ts";
 import { concat } from "./export-stream.ts";
-import { id128 } from "./journal-entries.ts";
 import { RecordCache } from "./record-cache.ts";
 
 /** One body with all of them. */
@@ -81,8 +80,10 @@ export interface PlainBlock {
   definitions?: readonly PlainDefinition[];
   entries?: readonly PlainBatchEntry[];
   signature?: number;
+  flags?: number;
   /** Added to what the head says. */
   sizeOff?: number;
+  originsOff?: number;
   definitionsOff?: number;
   entriesOff?: number;
 }
@@ -97,22 +98,36 @@ export interface PlainBatchEntry {
   bootId?: string;
   seqnumId?: string;
   flags?: number;
+  /** Instead of that of `bootId` and `seqnumId`. */
+  origin?: number;
   /** What it says instead of the number of `fields`. */
   fieldCount?: number;
 }
 
 /** A block as it is told, right or wrong; written without the code that is tested. */
 export function block(plain: PlainBlock): Uint8Array {
-  const { definitions = [], entries = [], signature = 0x3142414a } = plain;
-  const parts = [...definitions.map(definitionBytes), ...entries.map(entryBytes)];
-  const size = 16 + parts.reduce((sum, part) => sum + part.length, 0) + (plain.sizeOff ?? 0);
+  const { definitions = [], entries = [], signature = 0x3142414a, flags = 0 } = plain;
+  const origins = [...new Set(entries.map(originOf))];
+  const parts = [
+    ...origins.map((origin) => Buffer.from(origin, "hex")),
+    ...definitions.map(definitionBytes),
+    ...entries.map((entry) => entryBytes(entry, entry.origin ?? origins.indexOf(originOf(entry)))),
+  ];
+  const size = 24 + parts.reduce((sum, part) => sum + part.length, 0) + (plain.sizeOff ?? 0);
   const head = words(
-    signature,
-    size,
+    ...[signature, size, flags],
+    origins.length + (plain.originsOff ?? 0),
     definitions.length + (plain.definitionsOff ?? 0),
     entries.length + (plain.entriesOff ?? 0),
   );
   return concat(head, ...parts);
+}
+
+function originOf({
+  bootId = "b0".repeat(16),
+  seqnumId = "5e".repeat(16),
+}: PlainBatchEntry): string {
+  return bootId + seqnumId;
 }
 
 function definitionBytes(plain: PlainDefinition): Uint8Array {
@@ -122,13 +137,16 @@ function definitionBytes(plain: PlainDefinition): Uint8Array {
   return padded(concat(head, bytes));
 }
 
-function entryBytes(plain: PlainBatchEntry): Uint8Array {
-  const { fields = [0], realtimeUsec = 1e15, monotonicUsec = 1e6, seqnum = 1 } = plain;
-  const { bootId = "b0".repeat(16), seqnumId = "5e".repeat(16), flags = 0 } = plain;
+function entryBytes(plain: PlainBatchEntry, origin: number): Uint8Array {
+  const { fields = [0], realtimeUsec = 1e15, monotonicUsec = 1e6, seqnum = 1, flags = 0 } = plain;
   const numbers = new Uint8Array(new Float64Array([realtimeUsec, monotonicUsec, seqnum]).buffer);
-  const ids = [words(0x12345678, 0x9abcdef0), id128(bootId), id128(seqnumId)];
-  const counts = words(plain.fieldCount ?? fields.length, flags);
-  return padded(concat(numbers, ...ids, counts, words(...fields)));
+  const xorHash = words(0x12345678, 0x9abcdef0);
+  const counts = concat(words(plain.fieldCount ?? fields.length), halves(origin, flags));
+  return padded(concat(numbers, xorHash, counts, halves(...fields)));
+}
+
+function halves(...values: number[]): Uint8Array {
+  return new Uint8Array(new Uint16Array(values).buffer);
 }
 
 function words(...values: number[]): Uint8Array {

@@ -3,13 +3,16 @@
  * by whoever produces it: valid only until the next entry is asked for.
  * HOT: guarded by scripts/bench/read.ts.
  */
+import { ID128_SIZE } from "../../bytes/id128.ts";
 import { type DataCache, NO_RECORD } from "./data-cache.ts";
 import { ENTRY_ITEMS_MAX, type JournalFile } from "./journal-file.ts";
 
 export interface JournalEntry {
   /** 16 bytes each. */
-  readonly seqnumId: Uint8Array;
   readonly bootId: Uint8Array;
+  readonly seqnumId: Uint8Array;
+  /** The same memory, both in this order: to compare. */
+  readonly idWords: Int32Array;
   /** 1 .. 2^53-1; 0 = without identity (from an export file). */
   seqnum: number;
   realtimeUsec: number;
@@ -33,9 +36,11 @@ export interface JournalEntry {
 export const ADDED_FIELDS_MAX = 256;
 
 export function newJournalEntry(cache: DataCache): JournalEntry {
+  const ids = new ArrayBuffer(2 * ID128_SIZE);
   return {
-    seqnumId: new Uint8Array(16),
-    bootId: new Uint8Array(16),
+    bootId: new Uint8Array(ids, 0, ID128_SIZE),
+    seqnumId: new Uint8Array(ids, ID128_SIZE),
+    idWords: new Int32Array(ids),
     seqnum: 0,
     realtimeUsec: 0,
     monotonicUsec: 0,
