@@ -3,10 +3,10 @@
  * its statuses and texts (see remote-upload.md 1.5), and how answers look on the wire.
  *
  * Differences from stock, all towards telling the sender more: it gets a status where stock just
- * closes the connection (errors in mid-body, unknown Content-Encoding); `//upload`, which stock's
- * own uploader sends for a URL that ends in "/", is accepted; so are a Content-Type in other case
- * and with parameters; and an HTTP/1.0 body without a length is refused, where stock answers 202
- * and drops it.
+ * closes the connection (errors in mid-body, unknown Content-Encoding), and hears what is wrong with
+ * its certificate; `//upload`, which stock's own uploader sends for a URL that ends in "/", is
+ * accepted; so are a Content-Type in other case and with parameters; and an HTTP/1.0 body without a
+ * length is refused, where stock answers 202 and drops it.
  */
 import { BATCH_CONTENT_TYPE } from "../batch-format/format.ts";
 import { AgentError } from "../errors.ts";
@@ -87,7 +87,7 @@ export function checkEncoding(encoding: string | undefined): Refusal | undefined
   return refusal("request-content-encoding", 415, text, acceptEncoding(WIRE_ENCODINGS));
 }
 
-/** Refusals that a peer's identity leads to; the texts are stock's. */
+/** Refusals that a peer's identity leads to; the texts are stock's where it has them. */
 export const PEER_REFUSALS = {
   plaintext: refusal("peer-plaintext", 403, "Encrypted connection is required"),
   noCertificate: refusal(
@@ -103,10 +103,22 @@ export const PEER_REFUSALS = {
   notAllowed: refusal("peer-not-allowed", 403, "This certificate is not allowed to send here"),
 } as const;
 
+/** By code of the TLS library. Stock has one text for all, which sends the operator of a revoked host the wrong way. */
+const CERTIFICATE_TROUBLE: Partial<Record<string, string>> = {
+  CERT_REVOKED: "Client certificate is revoked",
+  CERT_HAS_EXPIRED: "Client certificate has expired",
+  CERT_NOT_YET_VALID: "Client certificate is not valid yet",
+  INVALID_PURPOSE: "Client certificate is not meant for clients",
+  UNABLE_TO_GET_CRL: "Receiver has no revocation list of the client certificate's authority",
+  CRL_NOT_YET_VALID: "Receiver's revocation list is not valid yet",
+  CRL_HAS_EXPIRED: "Receiver's revocation list is out of date",
+};
+
 /** @param code of the TLS library: "CERT_HAS_EXPIRED", "CERT_REVOKED". */
 export function untrustedCertificate(code: string): Refusal {
   const reason = `peer-certificate-${code.toLowerCase().replaceAll("_", "-")}`;
-  return refusal(reason, 401, "Client certificate not signed by recognized authority");
+  const text = CERTIFICATE_TROUBLE[code] ?? "Client certificate not signed by recognized authority";
+  return refusal(reason, 401, text);
 }
 
 /** Too many connections: of everybody (503), or of this sender (429). */

@@ -244,8 +244,7 @@ describe.skipIf(!hasSystemd())("agent upload (needs systemd-journal-remote)", ()
     },
     "agent serve, to which our certificate is revoked": {
       identity: "revoked",
-      message: () =>
-        'status 401 "Client certificate not signed by recognized authority", need 2xx;',
+      message: () => 'status 401 "Client certificate is revoked", need 2xx;',
       hint: "Check --cert= and --key=",
     },
   };

@@ -114,15 +114,16 @@ describe("A client is accepted", () => {
 });
 
 const UNRECOGNIZED = "Client certificate not signed by recognized authority\n";
+const UNFIT = "Client certificate is not meant for clients\n";
 const REFUSED: [string, number, string, string][] = [
   ["", 401, "Authorization through certificate is required\n", "peer-no-certificate"],
   ["foreigner", 401, UNRECOGNIZED, "peer-certificate-unable-to-verify-leaf-signature"],
   ["foreign", 401, UNRECOGNIZED, "peer-certificate-depth-zero-self-signed-cert"],
-  ["expired", 401, UNRECOGNIZED, "peer-certificate-cert-has-expired"],
-  ["early", 401, UNRECOGNIZED, "peer-certificate-cert-not-yet-valid"],
-  ["revoked", 401, UNRECOGNIZED, "peer-certificate-cert-revoked"],
-  ["server-only", 401, UNRECOGNIZED, "peer-certificate-invalid-purpose"],
-  ["any-use", 401, UNRECOGNIZED, "peer-certificate-invalid-purpose"],
+  ["expired", 401, "Client certificate has expired\n", "peer-certificate-cert-has-expired"],
+  ["early", 401, "Client certificate is not valid yet\n", "peer-certificate-cert-not-yet-valid"],
+  ["revoked", 401, "Client certificate is revoked\n", "peer-certificate-cert-revoked"],
+  ["server-only", 401, UNFIT, "peer-certificate-invalid-purpose"],
+  ["any-use", 401, UNFIT, "peer-certificate-invalid-purpose"],
   ["nameless", 401, "Failed to determine distinguished name from certificate\n", "peer-nameless"],
 ];
 
@@ -183,7 +184,10 @@ describe("A client is refused, and nothing is stored,", () => {
     pki.writeCrl({ authority: "lapsed", start: "20200101000000Z", end: "20200201000000Z" });
     const crlFiles = [pki.path("lapsed.crl.der")];
     const port = await start({ authority: pki.path("lapsed.pem"), crlFiles });
-    expect((await upload(port, "member")).status).toBe(401);
+    expect(await upload(port, "member")).toMatchObject({
+      status: 401,
+      body: "Receiver's revocation list is out of date\n",
+    });
     expect(front?.counts().get("peer-certificate-crl-has-expired")).toBe(1);
   });
 });
