@@ -287,7 +287,8 @@ function checkFiles(entries: number): void {
 
 function storedFiles(): string[] {
   const journal = join(directory, "journal");
-  return readdirSync(journal).map((name) => join(journal, name));
+  const names = readdirSync(journal).filter((name) => name.endsWith(".journal"));
+  return names.map((name) => join(journal, name));
 }
 
 async function hasJournalctl(): Promise<boolean> {
