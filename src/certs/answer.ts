@@ -22,7 +22,7 @@ import { isSameKey } from "./keys.ts";
 import { alternativeNames, parseHostName } from "./names.ts";
 import { BACKDATE_MS, DAY_MS, dueMs } from "./profiles.ts";
 import { draftOf } from "./renew.ts";
-import { parseSecret } from "./token.ts";
+import { isProven, parseProof } from "./token.ts";
 import { findToken, hashKey, readTokens, type StoredToken, tokensFile } from "./token-store.ts";
 import { readListsText, readTrustedText } from "./trust-files.ts";
 import { type CertificateRequest, createVoucher, readRequest } from "./x509.ts";
@@ -75,21 +75,24 @@ function parseQuestion(line: string): SignerQuestion | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { op, secret, request, name, address } = value as Record<string, unknown>;
+  const { op, proof, request, name, address } = value as Record<string, unknown>;
   const known = SIGNER_OPERATIONS.find((each) => each === op);
   const isText = (text: unknown): boolean => text === undefined || typeof text === "string";
-  const isWhole = known !== undefined && [secret, request, name].every(isText);
+  const isWhole = known !== undefined && [proof, request, name].every(isText);
   return isWhole && typeof address === "string" ? (value as SignerQuestion) : undefined;
 }
 
 async function enroll(
   authority: Authority,
-  { secret = "", request = "" }: SignerQuestion,
+  { proof = "", request = "" }: SignerQuestion,
 ): Promise<SignerAnswer> {
   const tokens = readTokens(authority);
-  const bytes = parseSecret(secret);
-  const token = bytes === undefined ? undefined : findToken(tokens, bytes);
-  if (token === undefined) return answer(403, "unknown", "This token is not valid here");
+  const shown = parseProof(proof);
+  const token = shown === undefined ? undefined : findToken(tokens, shown.publicKey);
+  // Whoever has not the token learns nothing of it.
+  if (shown === undefined || token === undefined || !isProven(shown, request)) {
+    return answer(403, "unknown", "This token is not valid here");
+  }
   if (token.expiresMs <= authority.nowMs) {
     const end = new Date(token.expiresMs).toISOString();
     return answer(403, "expired", `This token expired at ${end}`);

@@ -6,9 +6,9 @@ import { AUTHORITY_FILES } from "./directory.ts";
 import { readHost } from "./issue.ts";
 import { type AlternativeName, alternativeNames } from "./names.ts";
 import type { Role } from "./profiles.ts";
-import { authorityFingerprint, formatToken, SECRET_SIZE } from "./token.ts";
+import { authorityFingerprint, formatToken, publicKeyOf, SECRET_SIZE } from "./token.ts";
 import {
-  hashSecret,
+  hashTokenKey,
   readTokens,
   type StoredToken,
   tokensFile,
@@ -45,7 +45,7 @@ export function makeToken(
   const { x509 } = readAuthorityCertificate(authority.path(AUTHORITY_FILES.current.certificate));
   const secret = randomBytes(SECRET_SIZE);
   const expiresMs = authority.nowMs + validMs;
-  const hash = hashSecret(secret);
+  const hash = hashTokenKey(publicKeyOf(secret));
   const stored = { hash, name, names, role, days, replaces: force, expiresMs };
   const tokens = withToken(readTokens(authority), stored, authority.nowMs);
   authority.commit({ replace: [tokensFile(tokens, authority.nowMs)] });

@@ -1,6 +1,6 @@
 /**
  * The tokens that were made and have not ended: file `tokens` of the authority's directory, root's alone, a line of JSON
- * each. The secrets are not in it, only their hashes. It changes with the directory's other files, in one transaction.
+ * each. The secrets are not in it, only hashes of their public keys. It changes with the directory's other files, in one transaction.
  *
  *   {"hash":"5f…","name":"web1","names":[{"type":"dns","value":"web1.example.net"}],"role":"client","days":825,
  *    "replaces":false,"expiresMs":1795340000000,"key":"9c…"}
@@ -8,7 +8,7 @@
  * A token that was used stays until it ends, with the key it was used for: a host that has lost the answer asks again with
  * that key, and gets the same certificate. One that has ended stays a day longer, so that its host is told why.
  */
-import { createHash, type KeyObject, timingSafeEqual } from "node:crypto";
+import { createHash, type KeyObject } from "node:crypto";
 import { AgentError, reasonOf } from "../errors.ts";
 import { type Authority, readOptionalText } from "./authority.ts";
 import { SECRET_ACCESS, TOKENS_FILE } from "./directory.ts";
@@ -17,7 +17,7 @@ import { DAY_MS, ROLES, type Role } from "./profiles.ts";
 import type { NewFile } from "./transaction.ts";
 
 export interface StoredToken {
-  /** SHA-256 of the secret, hexadecimal digits. */
+  /** SHA-256 of the public key, which is `publicKeyOf` the secret; hexadecimal digits. */
   hash: string;
   name: string;
   /** Besides the host's own. */
@@ -75,24 +75,21 @@ export function withoutNames(
   return tokens.filter(({ name }) => !names.has(name));
 }
 
-/** Every token is compared, and each in constant time: how long it takes says nothing of any. */
+/** @param publicKey of the token, which is no secret: who shows it has to prove more */
 export function findToken(
   tokens: readonly StoredToken[],
-  secret: Uint8Array,
+  publicKey: Uint8Array,
 ): StoredToken | undefined {
-  const wanted = createHash("sha256").update(secret).digest();
-  let found: StoredToken | undefined;
-  for (const token of tokens) {
-    if (timingSafeEqual(wanted, Buffer.from(token.hash, "hex"))) found = token;
-  }
-  return found;
+  const wanted = hashTokenKey(publicKey);
+  return tokens.find(({ hash }) => hash === wanted);
 }
 
-export function hashSecret(secret: Uint8Array): string {
-  return createHash("sha256").update(secret).digest("hex");
+/** How the file names a token. @param publicKey 32 bytes */
+export function hashTokenKey(publicKey: Uint8Array): string {
+  return createHash("sha256").update(publicKey).digest("hex");
 }
 
-/** How a token remembers a public key. */
+/** How a token remembers the key of the host that it was used for. */
 export function hashKey(publicKey: KeyObject): string {
   const der = publicKey.export({ type: "spki", format: "der" });
   return createHash("sha256").update(der).digest("hex");

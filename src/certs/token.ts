@@ -3,18 +3,36 @@
  * anything is signed, and the authority recognises the host.
  *
  *   base64url( 01 | SHA-256 of the authority's certificate, DER | 32 random bytes, the secret | name, UTF-8 )
+ *
+ * The secret is the seed of an Ed25519 key (RFC 8032), and does not leave the host: what goes over the network is a proof,
+ * the public key and what it signs, which is the request. So whoever passes a request on, the receiver too, has nothing of
+ * the token that would do for another key.
  */
-import { createHash } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  type KeyObject,
+  sign,
+  verify,
+} from "node:crypto";
 import { AgentError } from "../errors.ts";
 import { parseHostName } from "./names.ts";
 
 export interface Token {
   /** SHA-256 of the DER of the authority's certificate. */
   fingerprint: Buffer;
-  /** Shown to the receiver as `Authorization: Bearer`, in base64url. */
   secret: Buffer;
   /** The host's, which is the common name of its certificate. */
   name: string;
+}
+
+/** What a host shows to its receiver as `Authorization: Token`. */
+export interface Proof {
+  /** 32 bytes. */
+  publicKey: Buffer;
+  /** Of the request, 64 bytes. */
+  signature: Buffer;
 }
 
 const VERSION = 1;
@@ -24,6 +42,13 @@ export const SECRET_SIZE = 32;
 const SECRET_AT = 1 + HASH_SIZE;
 const NAME_AT = SECRET_AT + SECRET_SIZE;
 const BASE64URL = /^[A-Za-z0-9_-]+$/;
+const PUBLIC_KEY_SIZE = 32;
+const SIGNATURE_SIZE = 64;
+/** DER of what stands before a seed in PKCS #8, and before a public key in SubjectPublicKeyInfo (RFC 8410). */
+const SEED_HEAD = Buffer.from("302e020100300506032b657004220420", "hex");
+const PUBLIC_KEY_HEAD = Buffer.from("302a300506032b6570032100", "hex");
+/** Signed before the request, so that a signature is good for nothing else. */
+const PURPOSE = "journal-agent enrolment\n";
 
 export function formatToken({ fingerprint, secret, name }: Token): string {
   if (fingerprint.length !== HASH_SIZE || secret.length !== SECRET_SIZE) {
@@ -57,15 +82,38 @@ export function parseToken(text: string): Token {
   };
 }
 
-/** What stands behind `Bearer`. */
-export function formatSecret(secret: Buffer): string {
-  return secret.toString("base64url");
+/** Of a token's secret, 32 bytes: what the authority knows it by. */
+export function publicKeyOf(secret: Buffer): Buffer {
+  const der = createPublicKey(privateKeyOf(secret)).export({ type: "spki", format: "der" });
+  return der.subarray(PUBLIC_KEY_HEAD.length);
+}
+
+/** What stands behind `Token`. @param request PKCS #10, PEM, as it is sent */
+export function prove(secret: Buffer, request: string): string {
+  const signature = sign(null, Buffer.from(PURPOSE + request), privateKeyOf(secret));
+  return Buffer.concat([publicKeyOf(secret), signature]).toString("base64url");
 }
 
 /** @returns undefined for what is none */
-export function parseSecret(text: string): Buffer | undefined {
-  const secret = BASE64URL.test(text) ? Buffer.from(text, "base64url") : undefined;
-  return secret?.length === SECRET_SIZE ? secret : undefined;
+export function parseProof(text: string): Proof | undefined {
+  const bytes = BASE64URL.test(text) ? Buffer.from(text, "base64url") : undefined;
+  if (bytes?.length !== PUBLIC_KEY_SIZE + SIGNATURE_SIZE) return undefined;
+  return {
+    publicKey: bytes.subarray(0, PUBLIC_KEY_SIZE),
+    signature: bytes.subarray(PUBLIC_KEY_SIZE),
+  };
+}
+
+/** Whether who made this request has the token. */
+export function isProven({ publicKey, signature }: Proof, request: string): boolean {
+  const der = Buffer.concat([PUBLIC_KEY_HEAD, publicKey]);
+  const key = createPublicKey({ key: der, type: "spki", format: "der" });
+  return verify(null, Buffer.from(PURPOSE + request), key, signature);
+}
+
+function privateKeyOf(secret: Buffer): KeyObject {
+  const der = Buffer.concat([SEED_HEAD, secret]);
+  return createPrivateKey({ key: der, type: "pkcs8", format: "der" });
 }
 
 /** How an authority is recognised. @param der its certificate */

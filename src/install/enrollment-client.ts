@@ -8,7 +8,7 @@ import { formatPrivateKey, generateKey, isSameKey, readPrivateKey } from "../cer
 import { alternativeNames } from "../certs/names.ts";
 import { readPem } from "../certs/pem.ts";
 import { dueMs } from "../certs/profiles.ts";
-import { authorityFingerprint, formatSecret, type Token } from "../certs/token.ts";
+import { authorityFingerprint, prove, type Token } from "../certs/token.ts";
 import { vouchedAuthorities } from "../certs/vouched.ts";
 import { AgentError } from "../errors.ts";
 import type { IdentityFiles } from "../upload/http/client-identity.ts";
@@ -69,13 +69,14 @@ export async function enroll(options: EnrollOptions): Promise<KeyedCertificate> 
   const { server, token, environment } = options;
   const authority = await fetchAuthority(options);
   const key = await generateKey("p256");
+  const request = await requestFor(token.name, key);
   const answer = await askPatiently({
     server,
     verb: ENROLL,
     method: "POST",
     path: "/enroll",
-    headers: { Authorization: `Bearer ${formatSecret(token.secret)}` },
-    body: await requestFor(token.name, key),
+    headers: { Authorization: `Token ${prove(token.secret, request)}` },
+    body: request,
     identity: { ca: authority },
     environment,
     files: { ...NO_FILES, trust: "the authority that the token names" },

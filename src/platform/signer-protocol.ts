@@ -9,8 +9,8 @@ export type SignerOperation = (typeof SIGNER_OPERATIONS)[number];
 
 export interface SignerQuestion {
   op: SignerOperation;
-  /** Of the token, in base64url; to enroll. */
-  secret?: string;
+  /** That the host has a token, and signs this request with it; to enroll. See certs/token.ts. */
+  proof?: string;
   /** PKCS #10, PEM; to enroll and to renew. */
   request?: string;
   /** Who asks to renew, by the certificate of the connection. The signer relies on the key alone: this only narrows it. */

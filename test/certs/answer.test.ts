@@ -13,7 +13,7 @@ import { parseAlternativeName } from "../../src/certs/names.ts";
 import { readPem } from "../../src/certs/pem.ts";
 import { renewCertificates } from "../../src/certs/renew.ts";
 import { prepareRotation, switchAuthority } from "../../src/certs/rotate.ts";
-import { authorityFingerprint, formatSecret, parseToken } from "../../src/certs/token.ts";
+import { authorityFingerprint, parseToken, prove } from "../../src/certs/token.ts";
 import { readTokens } from "../../src/certs/token-store.ts";
 import { vouchedAuthorities } from "../../src/certs/vouched.ts";
 import { createLeaf, createRequest } from "../../src/certs/x509.ts";
@@ -36,11 +36,11 @@ beforeEach(async () => {
 afterEach(() => ca[Symbol.dispose]());
 
 /** @returns the secret */
-async function token(name: string, more: Partial<TokenRequest> = {}): Promise<string> {
+async function token(name: string, more: Partial<TokenRequest> = {}): Promise<Buffer> {
   using authority = await ca.open();
   const wanted = { name, names: [], role: "client", days: 90, validMs: HOUR_MS, force: false };
   const { text } = makeToken(authority, { ...wanted, ...more } as TokenRequest);
-  return formatSecret(parseToken(text).secret);
+  return parseToken(text).secret;
 }
 
 async function ask(question: object | string, nowMs = Date.now()): Promise<SignerAnswer> {
@@ -48,8 +48,9 @@ async function ask(question: object | string, nowMs = Date.now()): Promise<Signe
   return await answerQuestion(line, { ...ca.options(nowMs), inform: (text) => told.push(text) });
 }
 
-function enroll(secret: string, more: Partial<SignerQuestion> = {}, nowMs?: number) {
-  return ask({ op: "enroll", secret, request, address: "192.0.2.7", ...more }, nowMs);
+function enroll(secret: Buffer, more: Partial<SignerQuestion> = {}, nowMs?: number) {
+  const proof = prove(secret, more.request ?? request);
+  return ask({ op: "enroll", proof, request, address: "192.0.2.7", ...more }, nowMs);
 }
 
 function renew(more: Partial<SignerQuestion> = {}, nowMs?: number) {
@@ -134,19 +135,37 @@ describe("enroll", () => {
     expect(indexLines()).toEqual([]);
   });
 
-  test("tampered, guessed and empty secrets are unknown, and say nothing of names", async () => {
+  const unknown = { status: 403, reason: "unknown", text: "This token is not valid here" };
+
+  test("guessed and tampered ones are unknown, and say nothing of names", async () => {
     const secret = await token("web1");
-    const bytes = Buffer.from(secret, "base64url");
-    bytes[0] = (bytes[0] ?? 0) ^ 0x80;
-    for (const wrong of [bytes.toString("base64url"), "", "x", `${secret}AA`, "a".repeat(43)]) {
-      expect(await enroll(wrong)).toEqual({
-        status: 403,
-        reason: "unknown",
-        text: "This token is not valid here",
-      });
-    }
+    const tampered = Buffer.from(secret);
+    tampered[0] = (tampered[0] ?? 0) ^ 0x80;
+    expect(await enroll(tampered)).toEqual(unknown);
+    const proof = prove(secret, request);
+    const wrong = [
+      "",
+      "x",
+      `${proof}AA`,
+      "a".repeat(128),
+      `B${proof.slice(1)}`,
+      secret.toString("hex"),
+    ];
+    for (const each of wrong) expect(await enroll(secret, { proof: each })).toEqual(unknown);
     expect(indexLines()).toEqual([]);
     expect(leafOf(await enroll(secret)).subject).toBe("CN=web1");
+  });
+
+  test("a receiver that passes a proof on can use it for no other request", async () => {
+    const secret = await token("web1");
+    const proof = prove(secret, request);
+    expect(await enroll(secret, { proof, request: await requestFor("web1") })).toEqual(unknown);
+    expect(await enroll(secret, { proof, request: request.trimEnd() })).toEqual(unknown);
+    expect(indexLines()).toEqual([]);
+    const first = await enroll(secret, { proof });
+    expect(leafOf(first).checkPrivateKey(key)).toBe(true);
+    // Shown again it gives what it gave, which is of use to nobody else.
+    expect(await enroll(secret, { proof })).toEqual(first);
   });
 
   test("of another name is refused, and the token is still good for its own", async () => {
@@ -237,12 +256,13 @@ describe("enroll", () => {
 
   test("secrets are neither in the file nor in what is told", async () => {
     const secret = await token("web1");
-    await enroll("a".repeat(43));
+    await enroll(Buffer.alloc(32, 7));
     await enroll(secret);
     const everything = `${ca.text("tokens")}${told.join("")}${ca.reports.join("")}`;
-    expect(everything).not.toContain(secret);
-    expect(everything).not.toContain(Buffer.from(secret, "base64url").toString("hex"));
-    expect(everything).not.toContain("a".repeat(43));
+    for (const form of ["base64url", "base64", "hex"] as const) {
+      expect(everything).not.toContain(secret.toString(form));
+      expect(everything).not.toContain(Buffer.alloc(32, 7).toString(form));
+    }
   });
 });
 
@@ -425,9 +445,9 @@ describe("trouble", () => {
     "{}",
     '{"op":"sign","address":"a"}',
     '{"op":"enroll","address":7}',
-    '{"op":"enroll","secret":{},"address":"a"}',
+    '{"op":"enroll","proof":{},"address":"a"}',
     '{"op":"renew","request":["x"],"address":"a"}',
-    `{"op":"enroll","secret":"${"a".repeat(200_000)}","address":"a"}`,
+    `{"op":"enroll","proof":"${"a".repeat(200_000)}","address":"a"}`,
   ])("a malformed question %#", async (line) => {
     expect(await ask(line)).toMatchObject({ status: 400, reason: "malformed" });
   });

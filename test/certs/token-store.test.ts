@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import {
   findToken,
-  hashSecret,
+  hashTokenKey,
   readTokens,
   type StoredToken,
   TOKENS_MAX,
@@ -17,7 +17,7 @@ const NOW = Date.UTC(2026, 10, 22);
 const HOUR_MS = 3_600_000;
 
 function token(name: string, more: Partial<StoredToken> = {}): StoredToken {
-  const hash = hashSecret(Buffer.from(name));
+  const hash = hashTokenKey(Buffer.from(name));
   return {
     ...{ hash, name, names: [], role: "client", days: 825, replaces: false },
     expiresMs: NOW + HOUR_MS,
@@ -82,13 +82,13 @@ test("there are no more than the maximum; those that have ended make room", () =
   expect([kept.length, kept[0]?.name, kept.at(-1)?.name]).toEqual([TOKENS_MAX, "web1", "one-more"]);
 });
 
-test("findToken() knows a token by the whole secret", () => {
-  const secret = randomBytes(32);
-  const tokens = [token("web1"), token("web2", { hash: hashSecret(secret) }), token("web3")];
-  expect(findToken(tokens, secret)?.name).toBe("web2");
-  expect(findToken(tokens, secret.subarray(0, 31))).toBeUndefined();
-  const tampered = Buffer.from(secret);
+test("findToken() knows a token by the whole public key", () => {
+  const key = randomBytes(32);
+  const tokens = [token("web1"), token("web2", { hash: hashTokenKey(key) }), token("web3")];
+  expect(findToken(tokens, key)?.name).toBe("web2");
+  expect(findToken(tokens, key.subarray(0, 31))).toBeUndefined();
+  const tampered = Buffer.from(key);
   tampered[31] = (tampered[31] ?? 0) ^ 1;
   expect(findToken(tokens, tampered)).toBeUndefined();
-  expect(findToken([], secret)).toBeUndefined();
+  expect(findToken([], key)).toBeUndefined();
 });

@@ -7,7 +7,7 @@ import { type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateKey } from "../../src/certs/keys.ts";
-import { parseToken } from "../../src/certs/token.ts";
+import { parseToken, prove } from "../../src/certs/token.ts";
 import { createRequest } from "../../src/certs/x509.ts";
 import { useAgentBinary } from "../support/agent-binary.ts";
 import { CertsAuthority } from "../support/certs.ts";
@@ -72,16 +72,22 @@ describe.skipIf(ACTIVATOR === null)("enrolment", () => {
     return stdout;
   }
 
-  async function newToken(name: string): Promise<string> {
+  /** @returns the secret */
+  async function newToken(name: string): Promise<Buffer> {
     const { token } = JSON.parse(await certs("token", name, "--json"));
-    return parseToken(token).secret.toString("base64url");
+    return parseToken(token).secret;
   }
 
   /** @param host a name whose certificate is shown; "" = none */
-  async function post(path: string, host: string, csr: string, secret = ""): Promise<HttpReply> {
+  async function post(
+    path: string,
+    host: string,
+    csr: string,
+    secret?: Buffer,
+  ): Promise<HttpReply> {
     using client = await TlsClient.connect({ path: (file) => join(work.path, file) }, host, port);
     const head = [`POST ${path} HTTP/1.1`, "Host: localhost", `Content-Length: ${csr.length}`];
-    if (secret !== "") head.push(`Authorization: Bearer ${secret}`);
+    if (secret !== undefined) head.push(`Authorization: Token ${prove(secret, csr)}`);
     client.send(`${head.join("\r\n")}\r\n\r\n${csr}`);
     return await client.reply();
   }
@@ -135,7 +141,7 @@ describe.skipIf(ACTIVATOR === null)("enrolment", () => {
 
   test("20 hosts at once get a certificate each", async () => {
     const hosts = Array.from({ length: 20 }, (_, i) => `many${i}`);
-    const secrets: string[] = [];
+    const secrets: Buffer[] = [];
     for (const name of hosts) secrets.push(await newToken(name));
     const enrol = async (name: string, i: number): Promise<number> => {
       const csr = await createRequest({
@@ -161,7 +167,8 @@ describe.skipIf(ACTIVATOR === null)("enrolment", () => {
       const secret = await newToken(name);
       const key = await generateKey("p256");
       const csr = await createRequest({ commonName: name, names: [], key });
-      const question = { op: "enroll", secret, request: csr, address: "192.0.2.7" };
+      const proof = prove(secret, csr);
+      const question = { op: "enroll", proof, request: csr, address: "192.0.2.7" };
       const answer = [agent.path, "certs", "answer", `--directory=${ca.directory}`];
       const child = Bun.spawn(answer, {
         stdin: new Blob([`${JSON.stringify(question)}\n`]),

@@ -40,7 +40,7 @@ export interface EnrollmentStream {
   abort(): void;
 }
 
-/** Failed enrolments within a minute. A secret of 256 bits is not guessed; it is the signer that is to have its peace. */
+/** Failed enrolments within a minute. A token is not guessed; it is the signer that is to have its peace. */
 export const FAILURES: AttemptLimits = { perOwnerMax: 10, totalMax: 60 };
 /** Renewals within a minute, by name: failed or not. */
 const RENEWALS: AttemptLimits = { perOwnerMax: 10, totalMax: 600 };
@@ -108,7 +108,7 @@ export class Enrollment {
   }
 
   async #answer(
-    { operation, secret }: EnrollmentRequest,
+    { operation, proof }: EnrollmentRequest,
     { address, name }: Asker,
     owner: string,
     body: string,
@@ -123,7 +123,7 @@ export class Enrollment {
     const question: SignerQuestion =
       operation === "renew"
         ? { op: operation, request: body, address, ...(name === undefined ? {} : { name }) }
-        : { op: operation, request: body, address, secret };
+        : { op: operation, request: body, address, proof };
     const answer = await this.#ask(question);
     if (operation === "enroll" && "status" in answer && answer.status === 200) attempt.takeBack();
     return answer;

@@ -2,7 +2,7 @@
  * The rules of the three requests of enrolment, as far as a head shows them:
  *
  *   GET  /enroll/authority                                       → certificate of the authority
- *   POST /enroll     Authorization: Bearer SECRET, a request     → the host's certificate, authorities, lists; PEM all
+ *   POST /enroll     Authorization: Token PROOF, a request       → the host's certificate, authorities, lists; PEM all
  *   POST /renew      a client certificate, a request             → the same
  */
 import type { SignerOperation } from "../../platform/signer-protocol.ts";
@@ -12,8 +12,8 @@ import { checkFraming, expectsContinue, type Refusal, refusal } from "../upload-
 /** A request whose head passed the checks. */
 export interface EnrollmentRequest {
   operation: SignerOperation;
-  /** What stands behind `Bearer`; "" = nothing is needed. */
-  secret: string;
+  /** What stands behind `Token`; "" = nothing is needed. */
+  proof: string;
   framing: BodyFraming;
   expectsContinue: boolean;
   /** Whoever asks may be a stranger, whose connection is not kept. */
@@ -28,7 +28,7 @@ const ROUTES: Readonly<Record<string, { operation: SignerOperation; method: stri
   "/enroll": { operation: "enroll", method: "POST" },
   "/renew": { operation: "renew", method: "POST" },
 };
-const BEARER = /^Bearer +([A-Za-z0-9_-]{20,100})$/i;
+const TOKEN = /^Token +([A-Za-z0-9_-]{128})$/i;
 
 /**
  * @param isOn else there is nothing at these paths
@@ -47,14 +47,14 @@ export function checkEnrollment(
   }
   const framing = checkFraming(head, operation === "authority" ? 0 : ENROLLMENT_BODY_MAX);
   if ("reply" in framing) return framing;
-  const secret = BEARER.exec(head.headers.get("authorization")?.[0] ?? "")?.[1] ?? "";
-  if (operation === "enroll" && secret === "") {
-    const text = "Authorization: Bearer with the secret of a token is required.";
+  const proof = TOKEN.exec(head.headers.get("authorization")?.[0] ?? "")?.[1] ?? "";
+  if (operation === "enroll" && proof === "") {
+    const text = "Authorization: Token with the proof of one is required.";
     return refusal("enroll-no-token", 400, text);
   }
   return {
     operation,
-    secret: operation === "enroll" ? secret : "",
+    proof: operation === "enroll" ? proof : "",
     framing,
     expectsContinue: expectsContinue(head),
     keepAlive: false,

@@ -1,5 +1,6 @@
 /** The signer's and the renewal's units on booted Debian hosts: what they have to do, their sandbox lets them do. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { parseToken, prove } from "../../../src/certs/token.ts";
 import { serverPlan } from "../../../src/install/roles/server.ts";
 import { useAgentBinary } from "../../support/agent-binary.ts";
 import { describeHosts, HOST_SUITES, HostMachine } from "../../support/host-machine.ts";
@@ -14,8 +15,6 @@ import {
 const LIMIT_MS = 120_000;
 const AUTHORITY = "/etc/ssl/systemd-journal";
 const RECEIVER = "systemd-journal-remote.service";
-/** Of the token: a version, a hash of 32 bytes, then the secret. */
-const SECRET = [33, 65] as const;
 
 /** What the renewal's service does, in short: it writes certificates and restarts what uses them. */
 const RENEWAL = `[Service]
@@ -59,10 +58,11 @@ await describeHosts("units around certificates", HOST_SUITES, (suite) => {
       const token = /[A-Za-z0-9_-]{80,}/.exec(
         await machine.run("/opt/bin/agent", "certs", "token", "web2"),
       )?.[0];
-      const secret = Buffer.from(token ?? "", "base64url").subarray(...SECRET);
       await machine.run("/opt/bin/agent", "certs", "request", "web2", "--directory=/tmp");
+      const request = await machine.run("cat", "/tmp/web2.csr");
+      const proof = prove(parseToken(token ?? "").secret, request);
       const script = `
-        const headers = { authorization: "Bearer ${secret.toString("base64url")}" };
+        const headers = { authorization: "Token ${proof}" };
         const body = await Bun.file("/tmp/web2.csr").text();
         const request = { method: "POST", headers, body, tls: { rejectUnauthorized: false } };
         const response = await fetch("https://localhost:19532/enroll", request);

@@ -23,9 +23,9 @@ pki.revoke("revoked");
 pki.writeCrl();
 afterAll(() => pki[Symbol.dispose]());
 
-const SECRET = "a".repeat(43);
+const PROOF = "a".repeat(128);
 const CSR = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
-const BEARER = `Authorization: Bearer ${SECRET}`;
+const TOKEN = `Authorization: Token ${PROOF}`;
 const REFUSED: SignerAnswer = {
   status: 403,
   reason: "unknown",
@@ -77,7 +77,7 @@ function message(line: string, body = "", fields: readonly string[] = []): strin
   return `${head.join("\r\n")}\r\n\r\n${body}`;
 }
 
-const ENROLL = message("POST /enroll", CSR, [BEARER]);
+const ENROLL = message("POST /enroll", CSR, [TOKEN]);
 const RENEW = message("POST /renew", CSR);
 const AUTHORITY = message("GET /enroll/authority");
 const UPLOAD = message("POST /upload", "MESSAGE=a\n\n", [
@@ -108,7 +108,7 @@ describe("a host without a certificate", () => {
     await client.closed(2000);
     expect(signer.questions).toEqual([
       { op: "authority", address: "127.0.0.1" },
-      { op: "enroll", request: CSR, address: "127.0.0.1", secret: SECRET },
+      { op: "enroll", request: CSR, address: "127.0.0.1", proof: PROOF },
     ]);
     // Nothing was refused: an enrolment is no failed upload.
     expect([...(front?.counts().keys() ?? [])]).toEqual([]);
@@ -146,7 +146,7 @@ describe("a host without a certificate", () => {
 
   test("sends its body in chunks, or when it is asked to", async () => {
     const port = await start();
-    const head = `POST /enroll HTTP/1.1\r\nHost: a\r\n${BEARER}\r\n`;
+    const head = `POST /enroll HTTP/1.1\r\nHost: a\r\n${TOKEN}\r\n`;
     const chunk = `${CSR.length.toString(16)}\r\n${CSR}\r\n0\r\n\r\n`;
     expect(await send(port, "", `${head}Transfer-Encoding: chunked\r\n\r\n${chunk}`)).toMatchObject(
       {
@@ -179,7 +179,7 @@ describe("a host with a certificate", () => {
     expect(await send(port, "web1", ENROLL)).toMatchObject({ status: 200 });
     expect(signer.questions).toEqual([
       { op: "renew", request: CSR, address: "127.0.0.1", name: "web1" },
-      { op: "enroll", request: CSR, address: "127.0.0.1", secret: SECRET },
+      { op: "enroll", request: CSR, address: "127.0.0.1", proof: PROOF },
     ]);
   });
 
@@ -292,10 +292,10 @@ describe("limits", () => {
   test("a body of more than 64 KiB is refused, whether its head says so or not", async () => {
     const port = await start();
     const large = `-----BEGIN ${"x".repeat(64 * 1024)}`;
-    expect(await send(port, "", message("POST /enroll", large, [BEARER]))).toMatchObject({
+    expect(await send(port, "", message("POST /enroll", large, [TOKEN]))).toMatchObject({
       status: 413,
     });
-    const head = `POST /enroll HTTP/1.1\r\nHost: a\r\n${BEARER}\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const head = `POST /enroll HTTP/1.1\r\nHost: a\r\n${TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n`;
     const chunk = `${large.length.toString(16)}\r\n${large}\r\n`;
     expect(await send(port, "", head + chunk)).toMatchObject({ status: 413 });
     expect(signer.questions).toEqual([]);
@@ -305,7 +305,7 @@ describe("limits", () => {
     const counters = new Counters({ warn: () => undefined, nowMs: () => 0 });
     const enrollment = new Enrollment({ socket: signer.path, counters, nowMs: () => 0 });
     const head: EnrollmentRequest = {
-      ...{ operation: "enroll", secret: SECRET, expectsContinue: false, keepAlive: false },
+      ...{ operation: "enroll", proof: PROOF, expectsContinue: false, keepAlive: false },
       framing: { kind: "chunked" },
     };
     const stream = enrollment.open(head, { address: "192.0.2.7", name: undefined });
@@ -323,10 +323,10 @@ describe("limits", () => {
 
   test("a body that is no PEM does not reach the signer", async () => {
     const port = await start();
-    expect(await send(port, "", message("POST /enroll", "x", [BEARER]))).toMatchObject({
+    expect(await send(port, "", message("POST /enroll", "x", [TOKEN]))).toMatchObject({
       status: 400,
     });
-    expect(await send(port, "", message("POST /enroll", "", [BEARER]))).toMatchObject({
+    expect(await send(port, "", message("POST /enroll", "", [TOKEN]))).toMatchObject({
       status: 400,
     });
     expect(signer.questions).toEqual([]);

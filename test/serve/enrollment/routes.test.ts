@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { checkEnrollment, ENROLLMENT_BODY_MAX } from "../../../src/serve/enrollment/routes.ts";
 import type { RequestHead } from "../../../src/serve/http1.ts";
 
-const SECRET = "a".repeat(43);
+const PROOF = "a".repeat(128);
 
 function head(method: string, target: string, fields: Record<string, string> = {}): RequestHead {
   const headers = new Map(Object.entries(fields).map(([name, value]) => [name, [value]]));
@@ -12,7 +12,7 @@ function head(method: string, target: string, fields: Record<string, string> = {
 const enroll = (fields: Record<string, string> = {}) =>
   checkEnrollment(
     head("POST", "/enroll", {
-      authorization: `Bearer ${SECRET}`,
+      authorization: `Token ${PROOF}`,
       "content-length": "9",
       ...fields,
     }),
@@ -49,23 +49,24 @@ describe("checkEnrollment()", () => {
     });
   });
 
-  test("takes the secret, of enrolments only", () => {
+  test("takes the proof, of enrolments only", () => {
     expect(enroll()).toMatchObject({
-      ...{ operation: "enroll", secret: SECRET, keepAlive: false, expectsContinue: false },
+      ...{ operation: "enroll", proof: PROOF, keepAlive: false, expectsContinue: false },
       framing: { kind: "length", length: 9 },
     });
-    expect(enroll({ authorization: `bearer ${SECRET}` })).toMatchObject({ secret: SECRET });
-    const fields = { authorization: `Bearer ${SECRET}`, "content-length": "9" };
-    expect(checkEnrollment(head("POST", "/renew", fields), true)).toMatchObject({ secret: "" });
+    expect(enroll({ authorization: `token ${PROOF}` })).toMatchObject({ proof: PROOF });
+    const fields = { authorization: `Token ${PROOF}`, "content-length": "9" };
+    expect(checkEnrollment(head("POST", "/renew", fields), true)).toMatchObject({ proof: "" });
   });
 
   test.each([
     "",
-    "Bearer",
-    `Basic ${SECRET}`,
-    "Bearer short",
-    `Bearer ${SECRET} x`,
-    `Bearer ${"a".repeat(101)}`,
+    "Token",
+    `Basic ${PROOF}`,
+    `Bearer ${PROOF}`,
+    "Token short",
+    `Token ${PROOF} x`,
+    `Token ${PROOF}a`,
   ])("Authorization: %s is 400, before a body is read", (authorization) => {
     expect(enroll({ authorization })).toMatchObject({
       reason: "enroll-no-token",

@@ -7,7 +7,7 @@ import { TempDir } from "../../support/temp-dir.ts";
 
 const QUESTION: SignerQuestion = {
   op: "enroll",
-  secret: "s",
+  proof: "p",
   request: "é\nx",
   address: "192.0.2.7",
 };
