@@ -62,8 +62,8 @@ type OnRefused = (reason: BatchRefusalReason, offset: number, detail: string) =>
 const UNDERSCORE = 0x5f;
 const EQUALS = 0x3d;
 const SIZES_INITIAL = 256;
-/** Bytes that a definition takes beside its payload, here and in the store. */
-const DEFINITION_OVERHEAD = 24;
+/** Bytes that a definition takes beside its payload, here and in the store, where each of a few files keeps a record of it. */
+const DEFINITION_OVERHEAD = 64;
 
 export class BlockChecker {
   readonly #limits: BatchLimits;
@@ -81,6 +81,8 @@ export class BlockChecker {
   #hasBad = false;
   /** Bytes of all definitions. */
   #dictionarySize = 0;
+  /** Of dictionaries that are over, the largest: what has grown to that is kept for the next. */
+  #heldBefore = 0;
 
   constructor(limits: Partial<BatchLimits>, onRefused: OnRefused) {
     const {
@@ -94,7 +96,8 @@ export class BlockChecker {
 
   /** Bytes of memory that the body's dictionary takes, wherever it is. */
   get heldBytes(): number {
-    return this.#dictionarySize + this.#count * DEFINITION_OVERHEAD;
+    const heldNow = this.#dictionarySize + this.#count * DEFINITION_OVERHEAD;
+    return Math.max(this.#heldBefore, heldNow);
   }
 
   /**
@@ -126,6 +129,7 @@ export class BlockChecker {
 
   /** What was defined so far is over. */
   #restart(): void {
+    this.#heldBefore = this.heldBytes;
     this.#count = 0;
     this.#sizeMax = 0;
     this.#hasBad = false;

@@ -20,8 +20,8 @@ import {
 } from "./format.ts";
 
 /**
- * Takes a block's definitions into `dictionary`, which holds those of the blocks before it, then reads the entries
- * one after the other into `entry`, by number, and calls `onEntry` for each.
+ * Takes a block's definitions into `dictionary`, which holds those of the blocks before it that still count, then reads
+ * the entries one after the other into `entry`, by number, and calls `onEntry` for each.
  * @param block begins at a multiple of 8 of its buffer
  */
 export function readBlock(

@@ -3,6 +3,7 @@
  * HOT: guarded by scripts/bench/batch.ts.
  */
 import { viewOf } from "../bytes/view.ts";
+import { ENTRY_FIELDS_MAX } from "../journal/entry.ts";
 import type { DataCache } from "../journal/reader/data-cache.ts";
 import type { JournalEntry } from "../journal/reader/journal-entry.ts";
 import {
@@ -95,7 +96,8 @@ export class BatchEncoder {
 
   /**
    * Appends an entry.
-   * @returns false when it cannot, because its fields are too large: it has to go as export text
+   * @returns false when it cannot, because its fields are too many or too large: it has to go as export text, and the
+   * entries of the body are what they were
    */
   add(entry: JournalEntry): boolean {
     const { cache } = entry;
@@ -107,17 +109,19 @@ export class BatchEncoder {
     const items = this.#items;
     items.reserve(entrySize(entry.recordCount));
     let fieldCount = this.#writeNumbers(entry);
-    if (!this.#hasRoomForFresh(cache)) {
+    let freshSize = this.#freshSize(cache);
+    if (!this.#hasRoom(freshSize)) {
       this.#forgetFresh();
       this.#restart();
       fieldCount = this.#writeNumbers(entry);
-      if (!this.#hasRoomForFresh(cache)) {
-        this.#forgetFresh();
-        return false;
-      }
+      freshSize = this.#freshSize(cache);
+    }
+    if (fieldCount > ENTRY_FIELDS_MAX || !this.#hasRoom(freshSize)) {
+      this.#forgetFresh();
+      return false;
     }
     const size = entrySize(fieldCount);
-    if (this.#fresh.length > 0) this.#defineFresh(cache, size);
+    if (freshSize > 0) this.#defineFresh(cache, freshSize, size);
     if (this.#blockSize + size + ORIGIN_SIZE > BLOCK_SIZE) this.#endBlock(size);
     writeHead(items, entry, fieldCount, this.#originOf(entry));
     items.size += size;
@@ -146,7 +150,7 @@ export class BatchEncoder {
   /** Numbers begin with 0 again, in a block of their own. */
   #restart(): void {
     this.#endBlock(0);
-    this.#isRestart = this.#isRestart || this.#body.size > 0;
+    this.#isRestart = this.#body.size > 0;
     this.#forgetNumbers();
   }
 
@@ -186,12 +190,19 @@ export class BatchEncoder {
     return at - first;
   }
 
-  /** Whether the fields that are new can have numbers beside the others. */
-  #hasRoomForFresh(cache: DataCache): boolean {
-    const fresh = this.#fresh;
-    let size = this.#dictionarySize;
-    for (const record of fresh) size += definitionSize(cache.size[record]!);
-    return this.#count + fresh.length <= DEFINITIONS_MAX && size <= DICTIONARY_SIZE_MAX;
+  /** Bytes of the definitions of the fields that are new. */
+  #freshSize(cache: DataCache): number {
+    let size = 0;
+    for (const record of this.#fresh) size += definitionSize(cache.size[record]!);
+    return size;
+  }
+
+  /** Whether they can have numbers beside the others. */
+  #hasRoom(freshSize: number): boolean {
+    return (
+      this.#count + this.#fresh.length <= DEFINITIONS_MAX &&
+      this.#dictionarySize + freshSize <= DICTIONARY_SIZE_MAX
+    );
   }
 
   #forgetFresh(): void {
@@ -199,10 +210,8 @@ export class BatchEncoder {
     this.#fresh.length = 0;
   }
 
-  #defineFresh(cache: DataCache, entryBytes: number): void {
+  #defineFresh(cache: DataCache, size: number, entryBytes: number): void {
     const fresh = this.#fresh;
-    let size = 0;
-    for (const record of fresh) size += definitionSize(cache.size[record]!);
     if (this.#blockSize + size + entryBytes + ORIGIN_SIZE > BLOCK_SIZE) this.#endBlock(entryBytes);
     for (const record of fresh) this.#define(cache, record, entryBytes);
     this.#count += fresh.length;

@@ -1,7 +1,7 @@
 /**
  * The batch format, `application/vnd.agent.journal-batch`, version 1: what `agent upload` sends to `agent serve`;
  * everybody else gets the export format. Each distinct field travels, is checked, hashed and stored once a
- * request, not once an entry.
+ * request or a part of it, not once an entry.
  *
  * A body is a sequence of blocks, also of none. Integers are little endian; blocks, definitions and entries begin at
  * multiples of 8 bytes and are padded to them with zeros, which nobody looks at. A block is origins, then definitions,

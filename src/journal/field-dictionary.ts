@@ -13,6 +13,13 @@ const NO_RECORDS = new Int32Array(0);
 const SPARES_MAX = 2;
 const SPARE_BYTES_MAX = 8 * 1024 * 1024;
 const spares: FieldDictionary[] = [];
+/** Files whose records are kept for each field; for others a field is looked up again. */
+const OWNERS_MAX = 4;
+
+interface Known {
+  owner: WeakRef<object>;
+  records: Int32Array;
+}
 
 /** An empty dictionary; give it back with {@link releaseDictionary}. */
 export function takeDictionary(): FieldDictionary {
@@ -40,10 +47,10 @@ export class FieldDictionary {
   /** Size of the largest field. */
   sizeMax = 0;
   #used = 0;
-  /** Whose records were asked for last, and those of all who asked. */
+  /** Whose records were asked for last, and those of the last few who asked, he first. */
   #owner: object | undefined;
   #records: Int32Array = NO_RECORDS;
-  #recordsOf = new WeakMap<object, Int32Array>();
+  #known: Known[] = [];
 
   /** Forgets all fields. */
   clear(): void {
@@ -53,7 +60,7 @@ export class FieldDictionary {
     this.#used = 0;
     this.#owner = undefined;
     this.#records = NO_RECORDS;
-    this.#recordsOf = new WeakMap();
+    this.#known = [];
   }
 
   /** Copies source[start .. end) and returns where it is from now on; whoever calls defines the fields in it. */
@@ -94,17 +101,18 @@ export class FieldDictionary {
 
   /**
    * What `owner` has noted of each field, negative where it has noted nothing: a file, the record it keeps a field
-   * under. Valid until the next `define`.
+   * under. Valid until the next `define`; forgotten when OWNERS_MAX others have asked since.
    */
   recordsOf(owner: object): Int32Array {
     if (this.#owner === owner && this.#records.length >= this.count) return this.#records;
-    const known = this.#recordsOf.get(owner) ?? NO_RECORDS;
-    let records = known;
-    if (known.length < this.count) {
+    const known = this.#known.find((each) => each.owner.deref() === owner);
+    let records = known?.records ?? NO_RECORDS;
+    if (records.length < this.count) {
       records = new Int32Array(Math.max(FIELDS_INITIAL, 2 * this.count)).fill(-1);
-      records.set(known);
-      this.#recordsOf.set(owner, records);
+      if (known !== undefined) records.set(known.records);
     }
+    const others = this.#known.filter((each) => each !== known).slice(0, OWNERS_MAX - 1);
+    this.#known = [{ owner: known?.owner ?? new WeakRef(owner), records }, ...others];
     this.#owner = owner;
     this.#records = records;
     return records;

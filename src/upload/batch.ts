@@ -2,6 +2,7 @@
 import { decodeBatch } from "../batch-format/decoder.ts";
 import { serializedSizeMax, serializeEntry } from "../export-format/serializer.ts";
 import { spellOutFields } from "../journal/field-dictionary.ts";
+import { log } from "../log.ts";
 import type { Position } from "./delivery-types.ts";
 
 /** The one type of body that every receiver of journals takes. */
@@ -68,7 +69,7 @@ export function toExport(body: Body): Body {
   const pieces: Uint8Array[] = [];
   const entryEnds: number[] = [];
   let sizeBytes = 0;
-  decodeBatch(Buffer.concat(body.pieces), (entry) => {
+  const left = decodeBatch(Buffer.concat(body.pieces), (entry) => {
     spellOutFields(entry);
     const room = new Uint8Array(serializedSizeMax(entry));
     const piece = room.subarray(0, serializeEntry(entry, room, 0));
@@ -76,6 +77,7 @@ export function toExport(body: Body): Body {
     sizeBytes += piece.length;
     entryEnds.push(sizeBytes);
   });
+  if (left > 0) log.warn(`Left out ${left} entries that no receiver takes`);
   return { format: "export", pieces, sizeBytes, entryCount: entryEnds.length, entryEnds };
 }
 

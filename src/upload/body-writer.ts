@@ -116,6 +116,7 @@ export class BodyWriter {
     this.begin("export");
     if (before.entryCount === 0) return;
     for (const piece of toExport(before).pieces) this.#addExtra(piece);
+    this.release(before);
   }
 
   #addExtra(piece: Uint8Array): void {

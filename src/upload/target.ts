@@ -63,6 +63,8 @@ const SIZE_MAX_MIN = 16 * 1024;
  */
 const QUICK_SIZE = 256 * 1024;
 const FAST_BYTES_PER_SEC = 4 * 1024 * 1024;
+/** How long smaller ones take tells more of the answer's delay than of the network; unless none are larger. */
+const SPEED_SIZE_MIN = 4 * 1024 * 1024;
 /** A network is taken for slow so long. */
 const SLOW_MS = 60_000;
 /** What failed where the plain form worked is not tried again for so long. */
@@ -237,7 +239,8 @@ export class Target {
     const nowMs = this.#options.clock.now();
     // Two may be in flight: the second is not on its way before the first has been taken.
     const seconds = (nowMs - Math.max(sentMs, this.#answeredMs)) / 1000;
-    if (sizeBytes < QUICK_SIZE || sizeBytes / seconds >= FAST_BYTES_PER_SEC) return;
+    const telling = Math.max(QUICK_SIZE, Math.min(SPEED_SIZE_MIN, this.#sizeMax));
+    if (sizeBytes < telling || sizeBytes / seconds >= FAST_BYTES_PER_SEC) return;
     this.#slowUntilMs = nowMs + SLOW_MS;
   }
 

@@ -173,6 +173,23 @@ describe("BatchEncoder", () => {
     expect(restartsOf(body)).toBeGreaterThanOrEqual(2);
   }, 30_000);
 
+  test("refuses an entry with more fields than a receiver takes, and goes on", () => {
+    const encoder = new BatchEncoder();
+    const records = new RecordCache();
+    const entryOf = (seqnum: number, count: number) =>
+      toEntry(
+        { seqnum, fields: Array.from({ length: count }, (_, n) => `N${n}=${seqnum}`) },
+        newEntry(2000),
+      );
+    encoder.begin();
+    const added = [1000, 1087, 1088, 1500, 3].map((count, i) =>
+      encoder.add(records.toJournalEntry(entryOf(i, count))),
+    );
+    expect(added).toEqual([true, true, false, false, true]);
+    const found = decodeAll(encoder.finish());
+    expect(found.map(({ fields }) => fields.length)).toEqual([1001, 1088, 4]);
+  });
+
   test("refuses an entry whose fields are too large for any body, and goes on", () => {
     const encoder = new BatchEncoder();
     const records = new RecordCache();

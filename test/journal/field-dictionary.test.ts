@@ -102,6 +102,17 @@ describe("FieldDictionary.recordsOf()", () => {
     }
   });
 
+  test("forgets whoever has not asked for longest, so that many files take no more than a few", () => {
+    const dictionary = new FieldDictionary();
+    define(dictionary, "A=1", "B=2");
+    const owners = Array.from({ length: 5 }, () => ({}));
+    for (const [i, owner] of owners.slice(0, 4).entries()) dictionary.recordsOf(owner)[0] = i;
+    expect(dictionary.recordsOf(owners[0] ?? {})[0]).toBe(0);
+    dictionary.recordsOf(owners[4] ?? {})[0] = 4;
+    expect(owners.map((owner) => dictionary.recordsOf(owner)[0])).toEqual([0, -1, -1, -1, -1]);
+    expect(dictionary.recordsOf({})[1]).toBe(-1);
+  });
+
   test("knows nothing any more in a dictionary that was given back", () => {
     const owner = {};
     const first = takeDictionary();

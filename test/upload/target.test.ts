@@ -144,6 +144,22 @@ describe("compression", () => {
   });
 });
 
+test("a receiver that is far away, but not behind a slow network, gets plain bodies", async () => {
+  const receiver = new MemoryReceiver(async () => {
+    await Bun.sleep(70);
+    return undefined;
+  }, OURS);
+  const texts = messages(60_000);
+  const source = new ListSource(texts);
+  const options = { clients: [receiver], compression: [ZSTD], sizeMax: 1024 * 1024, speed: 1 };
+  using rig = new PipelineRig({ source, ...options });
+  await rig.pipeline.run();
+  expect(receiver.stored).toEqual(texts);
+  const large = receiver.requests.filter(({ messages: found }) => found.length > 5000);
+  expect(large.length).toBeGreaterThan(2);
+  expect([...new Set(large.map(({ request }) => request.contentEncoding))]).toEqual([undefined]);
+});
+
 describe("a receiver that announces what it does not take", () => {
   test.each([400, 415])("and answers %p gets the plain export format", async (status) => {
     using captured = new CapturedLog();

@@ -10,6 +10,8 @@ import type { StoreOptions } from "../store/store.ts";
 export const BATCH_SIZE = 128 * 1024;
 /** Batches of no more bytes than this are copied into a buffer of their size: most senders say little at a time. */
 export const SMALL_BATCH_SIZE = 32 * 1024;
+/** What a message takes beside its bytes, about: a stream may consist of tiny blocks. */
+export const MESSAGE_SIZE = 1024;
 /** Bytes under way from all sinks together; past that sources wait. */
 export const UNDER_WAY_MAX = 64 * BATCH_SIZE;
 /** Bytes of one sink under way, so that no sender takes all. */

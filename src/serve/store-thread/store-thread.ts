@@ -7,6 +7,7 @@ import {
   BATCH_SIZE,
   type FromStore,
   fromPlainError,
+  MESSAGE_SIZE,
   SMALL_BATCH_SIZE,
   type StoreStatus,
   type StoreThreadSettings,
@@ -169,10 +170,10 @@ export class StoreThread implements SinkOpener {
   }
 
   #sendBuffer(type: "entries" | "block", sink: number, buffer: ArrayBuffer, size: number): number {
-    const { byteLength } = buffer;
-    this.#underWay += byteLength;
+    const bytes = MESSAGE_SIZE + buffer.byteLength;
+    this.#underWay += bytes;
     this.#worker.postMessage({ type, sink, buffer, size } satisfies ToStore, [buffer]);
-    return byteLength;
+    return bytes;
   }
 
   get isCrowded(): boolean {
@@ -220,8 +221,9 @@ export class StoreThread implements SinkOpener {
   }
 
   #takeBack(sink: number, buffer: ArrayBuffer): void {
-    this.#underWay -= buffer.byteLength;
-    this.#sinks.get(sink)?.taken(buffer.byteLength);
+    const bytes = MESSAGE_SIZE + buffer.byteLength;
+    this.#underWay -= bytes;
+    this.#sinks.get(sink)?.taken(bytes);
     this.#keep(buffer);
     this.#wakeWaiters();
   }

@@ -34,7 +34,7 @@ export class JournalSink implements Sink {
   readonly #journal: SenderJournal;
   readonly #owner: SinkOwner;
   #lossesSeen: number;
-  /** The fields of the blocks so far. */
+  /** The fields that have numbers. */
   #dictionary: FieldDictionary | undefined;
   #closed = false;
 

@@ -4,11 +4,16 @@ import { join } from "node:path";
 import { AgentError } from "../../../src/errors.ts";
 import { FileState } from "../../../src/journal/format.ts";
 import type { Sink } from "../../../src/serve/ingest-types.ts";
-import { UNDER_WAY_MAX } from "../../../src/serve/store-thread/protocol.ts";
+import {
+  MESSAGE_SIZE,
+  UNDER_WAY_CEILING,
+  UNDER_WAY_MAX,
+} from "../../../src/serve/store-thread/protocol.ts";
 import {
   type StoreThread,
   startStoreThread,
 } from "../../../src/serve/store-thread/store-thread.ts";
+import { block } from "../../support/batch-bodies.ts";
 import {
   damage,
   foundFiles,
@@ -155,6 +160,22 @@ describe("StoreThread", () => {
       }
     }
     expect(refusal).toMatchObject({ name: "AgentError", code: "E_BUSY" });
+    sink.close();
+    await until(() => !thread.isCrowded, 20_000);
+    expect(await post(thread, range(1, 10), "web2")).toEqual({ stored: 10, duplicates: 0 });
+  }, 40_000);
+
+  test("tiny blocks are bounded by what a message takes, not by their bytes", async () => {
+    const thread = await start();
+    const sink = thread.openSink("web1");
+    const tiny = block({});
+    const most = UNDER_WAY_CEILING / MESSAGE_SIZE;
+    let sent = 0;
+    const send = (): void => {
+      for (; sent <= most; sent++) sink.addBlock(tiny);
+    };
+    expect(send).toThrow("bytes wait to be stored");
+    expect(sent).toBeGreaterThan(UNDER_WAY_MAX / MESSAGE_SIZE);
     sink.close();
     await until(() => !thread.isCrowded, 20_000);
     expect(await post(thread, range(1, 10), "web2")).toEqual({ stored: 10, duplicates: 0 });
