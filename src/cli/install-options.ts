@@ -93,6 +93,7 @@ export const INSTALL_OPTIONS: readonly Option[] = [
     "Of several servers: one that works, or each of them",
   ),
   repeated("namespace", "NAME", CLIENT, "Also send this journal namespace; may be repeated"),
+  flag("no-namespace", CLIENT, "No namespaces any more"),
   flag(
     "init-ca",
     CERTIFICATES,
@@ -191,7 +192,7 @@ export function readInstallRequest(line: CommandLine, readStdin: () => string): 
     enroll: readSwitch(line, "enroll", "no-enroll"),
     servers: readAll(line, "server", parseServerUrl),
     targets: choice(line, "targets", ["failover", "mirror"] as const),
-    namespaces: readAll(line, "namespace", parseNamespace),
+    namespaces: readNamespaces(line),
     initializesAuthority: hasOption(line, "init-ca"),
     name: read(line, "name", parseHostName),
     names: readAll(line, "san", parseNames)?.flat(),
@@ -230,6 +231,7 @@ const ONLY_FOR: Readonly<Record<string, Role>> = {
   server: "client",
   targets: "client",
   namespace: "client",
+  "no-namespace": "client",
   token: "client",
 };
 
@@ -247,6 +249,11 @@ function readFiles(line: CommandLine): InstallRequest["files"] {
   const message = `Cannot use certificates of your own: "--${missing}=" is missing`;
   const hint = "--key=, --cert= and --trust= belong together";
   throw new AgentError("E_USAGE", message, { hint });
+}
+
+function readNamespaces(line: CommandLine): string[] | undefined {
+  if (readSwitch(line, "namespace", "no-namespace") === false) return [];
+  return readAll(line, "namespace", parseNamespace);
 }
 
 /** systemd's names of namespaces: journald.conf(5), LogNamespace= of systemd.exec(5). */

@@ -67,6 +67,11 @@ describe("a request to install", () => {
     expect(request("--role=client --no-start")).toMatchObject({ starts: false, checks: false });
   });
 
+  test("namespaces can be given up again", () => {
+    expect(request("--role=client").namespaces).toBeUndefined();
+    expect(request("--role=client --no-namespace").namespaces).toEqual([]);
+  });
+
   test("paths are made absolute, and the token is read from stdin for -", () => {
     const { files, prefix } = request("--role=client --key=k --cert=c --trust=t --prefix=p");
     expect(files).toEqual({
@@ -94,6 +99,8 @@ describe("a request to install", () => {
     ["--role=client --server=ftp://a", "need one like https://"],
     ["--role=client --namespace=a/b", "need the name of a journal namespace"],
     ["--role=client --namespace=..", "need the name of a journal namespace"],
+    ["--role=client --namespace=a --no-namespace", '"--namespace" is given, too'],
+    ["--role=server --no-namespace", 'Cannot use "--no-namespace": it is for --role=client'],
     ["--role=client --key=k --cert=c", '"--trust=" is missing'],
     ["--role=server --crl=l", '"--key=" is missing'],
     ["--role=server --name=ca", "own files"],

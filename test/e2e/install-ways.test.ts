@@ -89,6 +89,12 @@ await describeHosts("other ways", ["trixie-host"], (suite) => {
       }
       await client.reboot();
       await expectActive(client, UPLOAD_UNIT, "systemd-journal-upload@extra.service");
+
+      await install(client, "--role=client --no-namespace");
+      await expectActive(client, UPLOAD_UNIT);
+      const units = await client.run("systemctl", "list-units", "--all", "--plain", "--no-legend");
+      expect(units).not.toContain("systemd-journal-upload@extra");
+      await expectArrival(client, server, "without the namespace");
     },
     LIMIT_MS,
   );
