@@ -231,7 +231,10 @@ export class BlockChecker {
     if (!isTime(realtimeUsec, 1)) return badTime(realtimeUsec, 1);
     if (!isTime(monotonicUsec, 0)) return badTime(monotonicUsec, 0);
     if (origin >= this.#origins) {
-      return { reason: "bad-origin", detail: `entry has origin ${origin}, ${this.#origins} are told` };
+      return {
+        reason: "bad-origin",
+        detail: `entry has origin ${origin}, ${this.#origins} are told`,
+      };
     }
     const ids = (BLOCK_HEAD_SIZE + origin * ORIGIN_SIZE) >>> 2;
     if (isNullId(words, ids + (ORIGIN.bootId >>> 2))) return NO_BOOT_ID;

@@ -43,7 +43,10 @@ const SECRET_AT = 1 + HASH_SIZE;
 const NAME_AT = SECRET_AT + SECRET_SIZE;
 const BASE64URL = /^[A-Za-z0-9_-]+$/;
 const PUBLIC_KEY_SIZE = 32;
-const SIGNATURE_SIZE = 64;
+/** Of 32 and 64 bytes. */
+const PROOF = /^[A-Za-z0-9_-]{128}$/;
+/** PEM is nothing else, and of other text different strings have the same bytes. */
+const ASCII = /^[\t\n\r\x20-\x7e]*$/;
 /** DER of what stands before a seed in PKCS #8, and before a public key in SubjectPublicKeyInfo (RFC 8410). */
 const SEED_HEAD = Buffer.from("302e020100300506032b657004220420", "hex");
 const PUBLIC_KEY_HEAD = Buffer.from("302a300506032b6570032100", "hex");
@@ -96,8 +99,8 @@ export function prove(secret: Buffer, request: string): string {
 
 /** @returns undefined for what is none */
 export function parseProof(text: string): Proof | undefined {
-  const bytes = BASE64URL.test(text) ? Buffer.from(text, "base64url") : undefined;
-  if (bytes?.length !== PUBLIC_KEY_SIZE + SIGNATURE_SIZE) return undefined;
+  if (!PROOF.test(text)) return undefined;
+  const bytes = Buffer.from(text, "base64url");
   return {
     publicKey: bytes.subarray(0, PUBLIC_KEY_SIZE),
     signature: bytes.subarray(PUBLIC_KEY_SIZE),
@@ -106,6 +109,7 @@ export function parseProof(text: string): Proof | undefined {
 
 /** Whether who made this request has the token. */
 export function isProven({ publicKey, signature }: Proof, request: string): boolean {
+  if (!ASCII.test(request)) return false;
   const der = Buffer.concat([PUBLIC_KEY_HEAD, publicKey]);
   const key = createPublicKey({ key: der, type: "spki", format: "der" });
   return verify(null, Buffer.from(PURPOSE + request), key, signature);

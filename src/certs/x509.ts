@@ -8,6 +8,7 @@ import type * as X509 from "@peculiar/x509";
 import { AgentError, reasonOf } from "../errors.ts";
 import { describeKey } from "./keys.ts";
 import { type AlternativeName, parseAlternativeName } from "./names.ts";
+import { readPem } from "./pem.ts";
 import type { Role, Validity } from "./profiles.ts";
 
 // Not among the imports: CommonJS modules, as both are, do not run in the order of the imports, least of all in the
@@ -170,6 +171,9 @@ export async function readRequest(pem: string, file: string): Promise<Certificat
   return { ...request, names: names.filter((name) => typeof name !== "string") };
 }
 
+/** RFC 7468, 7: some write the longer one. */
+const REQUEST_LABEL = /^(NEW )?CERTIFICATE REQUEST$/;
+
 /** @throws Error of the libraries for anything that is not one */
 async function parseRequest(pem: string): Promise<
   Omit<CertificateRequest, "names"> & {
@@ -178,7 +182,10 @@ async function parseRequest(pem: string): Promise<
     names: (AlternativeName | string)[];
   }
 > {
-  const request = new x509.Pkcs10CertificateRequest(pem);
+  // Not by the library, which is minutes over a text that is made for it.
+  const block = readPem(pem).find(({ label }) => REQUEST_LABEL.test(label));
+  if (block === undefined) throw new Error("no PEM of that label is in it");
+  const request = new x509.Pkcs10CertificateRequest(block.der);
   const der = Buffer.from(request.publicKey.rawData);
   const extension = request.getExtension("2.5.29.17");
   const names =

@@ -452,6 +452,16 @@ describe("trouble", () => {
     expect(await ask(line)).toMatchObject({ status: 400, reason: "malformed" });
   });
 
+  test("a request that is made to keep whoever parses it busy", async () => {
+    await ca.issue("web1", { role: "client" });
+    const hostile = `-----BEGIN A-----\nA: b\n${" c: d\n".repeat(22)}\n!\n-----BEGIN X-----\nAAAA\n-----END X-----\n`;
+    const startMs = performance.now();
+    const answer = await renew({ request: hostile.repeat(290) });
+    // The library needs a minute, in which nothing else gets a turn.
+    expect(performance.now() - startMs).toBeLessThan(10_000);
+    expect(answer).toMatchObject({ status: 400, reason: "request" });
+  }, 90_000);
+
   test("an encrypted key: 503, the log says what to do, the token is not used", async () => {
     using locked = await CertsAuthority.create({ passphrase: "correct horse" });
     locked.passphrase = undefined;

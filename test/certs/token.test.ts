@@ -52,7 +52,7 @@ describe("parseToken()", () => {
   });
 });
 
-test("a secret has 32 bytes", () => {
+test("fingerprint and secret have 32 bytes", () => {
   expect(() => formatToken({ fingerprint, secret: randomBytes(31), name: "a" })).toThrow(
     RangeError,
   );
@@ -82,6 +82,12 @@ describe("a proof", () => {
     expect(isTaken(proof, request.replace("MIIB", "MIIC"))).toBe(false);
     expect(isTaken(proof, `${request}\n`)).toBe(false);
     expect(isTaken(proof, "")).toBe(false);
+  });
+
+  test("is of a request in ASCII, of which no two have the same bytes", () => {
+    const odd = `${request}\ud800`;
+    expect(isTaken(prove(secret, odd), odd)).toBe(false);
+    expect(isTaken(prove(secret, `${request}\ufffd`), odd)).toBe(false);
   });
 
   test("of another secret, changed at any byte, or of another size is none", () => {

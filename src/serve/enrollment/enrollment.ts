@@ -57,6 +57,9 @@ const TROUBLE_KEPT_MS = 1_000;
 /** When the signer may answer again. */
 const RETRY_AFTER_SEC = 5;
 
+/** What may be PEM at all: other bytes would take several times as many on their way to the signer. */
+const PEM = /^-----BEGIN [\t\n\r\x20-\x7e]*$/;
+
 export class Enrollment {
   readonly #options: EnrollmentOptions;
   readonly #failures: AttemptLimit;
@@ -114,7 +117,7 @@ export class Enrollment {
     body: string,
   ): Promise<SignerAnswer | Refusal> {
     if (operation === "authority") return await this.#showAuthority(address);
-    if (!body.startsWith("-----BEGIN ")) {
+    if (!PEM.test(body)) {
       return refusal("enroll-body", 400, "A certificate request (PKCS #10, PEM) is required.");
     }
     const limit = operation === "renew" ? this.#renewals : this.#failures;
