@@ -10,7 +10,6 @@ import {
   startTestFront,
 } from "../support/front.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { until } from "../support/until.ts";
 
 const fixture = new FrontFixture();
 afterEach(() => fixture.stop());
@@ -19,12 +18,10 @@ describe("UNIX sockets", () => {
   test("take uploads under the host's name, replace a dead daemon's socket and clean up", async () => {
     using dir = new TempDir();
     const path = `${dir.path}/http.socket`;
-    const dead = Bun.spawn([
-      process.execPath,
-      "-e",
-      `Bun.listen({unix:${JSON.stringify(path)},socket:{data(){}}})`,
-    ]);
-    await until(() => existsSync(path));
+    const listen = `Bun.listen({unix:${JSON.stringify(path)},socket:{data(){}}}); console.log("listens")`;
+    const dead = Bun.spawn([process.execPath, "-e", listen], { stdout: "pipe" });
+    // The file is there before anybody can connect.
+    await dead.stdout.getReader().read();
     const ingest = new BodyRecorder();
     const failure: unknown = await startTestFront(ingest, { http: [path] }).catch((error) => error);
     expect(String(failure)).toContain("the address is in use");
