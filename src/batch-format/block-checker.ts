@@ -62,7 +62,7 @@ type OnRefused = (reason: BatchRefusalReason, offset: number, detail: string) =>
 const UNDERSCORE = 0x5f;
 const EQUALS = 0x3d;
 const SIZES_INITIAL = 256;
-/** Bytes that a definition takes beside its payload, here and in the store, where each of a few files keeps a record of it. */
+/** Bytes that a definition takes beside its payload, here and in the store, where a few files each keep a record of it. */
 const DEFINITION_OVERHEAD = 64;
 
 export class BlockChecker {

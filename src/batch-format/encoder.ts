@@ -165,7 +165,10 @@ export class BatchEncoder {
     this.#dictionarySize = 0;
   }
 
-  /** Writes the numbers of the entry's fields behind the entries of the block, where they count once the entry is admitted; returns how many. */
+  /**
+   * Writes the numbers of the entry's fields behind the entries of the block, where they count once the entry is
+   * admitted; returns how many.
+   */
   #writeNumbers({ records, recordCount, cache }: JournalEntry): number {
     const { halves, size } = this.#items;
     const numbers = this.#numbers;

@@ -1,6 +1,7 @@
 /**
  * The tokens that were made and have not ended: file `tokens` of the authority's directory, root's alone, a line of JSON
- * each. The secrets are not in it, only hashes of their public keys. It changes with the directory's other files, in one transaction.
+ * each. The secrets are not in it, only hashes of their public keys. It changes with the directory's other files, in one
+ * transaction.
  *
  *   {"hash":"5f…","name":"web1","names":[{"type":"dns","value":"web1.example.net"}],"role":"client","days":825,
  *    "replaces":false,"expiresMs":1795340000000,"key":"9c…"}
@@ -86,13 +87,16 @@ export function findToken(
 
 /** How the file names a token. @param publicKey 32 bytes */
 export function hashTokenKey(publicKey: Uint8Array): string {
-  return createHash("sha256").update(publicKey).digest("hex");
+  return hashBytes(publicKey);
 }
 
 /** How a token remembers the key of the host that it was used for. */
 export function hashKey(publicKey: KeyObject): string {
-  const der = publicKey.export({ type: "spki", format: "der" });
-  return createHash("sha256").update(der).digest("hex");
+  return hashBytes(publicKey.export({ type: "spki", format: "der" }));
+}
+
+function hashBytes(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 function parseLine(line: string, path: string, number: number): StoredToken {

@@ -184,7 +184,7 @@ async function parseRequest(pem: string): Promise<
 > {
   // Not by the library, which is minutes over a text that is made for it.
   const block = readPem(pem).find(({ label }) => REQUEST_LABEL.test(label));
-  if (block === undefined) throw new Error("no PEM of that label is in it");
+  if (block === undefined) throw new Error('no "CERTIFICATE REQUEST" is in it');
   const request = new x509.Pkcs10CertificateRequest(block.der);
   const der = Buffer.from(request.publicKey.rawData);
   const extension = request.getExtension("2.5.29.17");

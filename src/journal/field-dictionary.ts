@@ -13,13 +13,8 @@ const NO_RECORDS = new Int32Array(0);
 const SPARES_MAX = 2;
 const SPARE_BYTES_MAX = 8 * 1024 * 1024;
 const spares: FieldDictionary[] = [];
-/** Files whose records are kept for each field; for others a field is looked up again. */
-const OWNERS_MAX = 4;
-
-interface Known {
-  owner: WeakRef<object>;
-  records: Int32Array;
-}
+/** Records kept for all files together, 4 MiB of them; past that all are forgotten, and looked up again. */
+const RECORDS_MAX = 2 ** 20;
 
 /** An empty dictionary; give it back with {@link releaseDictionary}. */
 export function takeDictionary(): FieldDictionary {
@@ -47,10 +42,11 @@ export class FieldDictionary {
   /** Size of the largest field. */
   sizeMax = 0;
   #used = 0;
-  /** Whose records were asked for last, and those of the last few who asked, he first. */
+  /** Whose records were asked for last, and those of all who asked. */
   #owner: object | undefined;
   #records: Int32Array = NO_RECORDS;
-  #known: Known[] = [];
+  #recordsOf = new WeakMap<object, Int32Array>();
+  #recordCount = 0;
 
   /** Forgets all fields. */
   clear(): void {
@@ -60,7 +56,7 @@ export class FieldDictionary {
     this.#used = 0;
     this.#owner = undefined;
     this.#records = NO_RECORDS;
-    this.#known = [];
+    this.#forgetRecords();
   }
 
   /** Copies source[start .. end) and returns where it is from now on; whoever calls defines the fields in it. */
@@ -101,21 +97,33 @@ export class FieldDictionary {
 
   /**
    * What `owner` has noted of each field, negative where it has noted nothing: a file, the record it keeps a field
-   * under. Valid until the next `define`; forgotten when OWNERS_MAX others have asked since.
+   * under. Valid until the next `define`; at RECORDS_MAX those of all others are forgotten.
    */
   recordsOf(owner: object): Int32Array {
     if (this.#owner === owner && this.#records.length >= this.count) return this.#records;
-    const known = this.#known.find((each) => each.owner.deref() === owner);
-    let records = known?.records ?? NO_RECORDS;
-    if (records.length < this.count) {
+    const known = this.#recordsOf.get(owner) ?? NO_RECORDS;
+    let records = known;
+    if (known.length < this.count) {
       records = new Int32Array(Math.max(FIELDS_INITIAL, 2 * this.count)).fill(-1);
-      if (known !== undefined) records.set(known.records);
+      records.set(known);
+      this.#keep(owner, records, known.length);
     }
-    const others = this.#known.filter((each) => each !== known).slice(0, OWNERS_MAX - 1);
-    this.#known = [{ owner: known?.owner ?? new WeakRef(owner), records }, ...others];
     this.#owner = owner;
     this.#records = records;
     return records;
+  }
+
+  /** @param replaced how many were kept of this owner before */
+  #keep(owner: object, records: Int32Array, replaced: number): void {
+    if (this.#recordCount - replaced + records.length > RECORDS_MAX) this.#forgetRecords();
+    else this.#recordCount -= replaced;
+    this.#recordsOf.set(owner, records);
+    this.#recordCount += records.length;
+  }
+
+  #forgetRecords(): void {
+    this.#recordsOf = new WeakMap();
+    this.#recordCount = 0;
   }
 
   /** Bytes of an entry's fields. */

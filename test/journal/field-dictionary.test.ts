@@ -102,16 +102,24 @@ describe("FieldDictionary.recordsOf()", () => {
     }
   });
 
-  test("forgets whoever has not asked for longest, so that many files take no more than a few", () => {
-    const dictionary = new FieldDictionary();
-    define(dictionary, "A=1", "B=2");
-    const owners = Array.from({ length: 5 }, () => ({}));
-    for (const [i, owner] of owners.slice(0, 4).entries()) dictionary.recordsOf(owner)[0] = i;
-    expect(dictionary.recordsOf(owners[0] ?? {})[0]).toBe(0);
-    dictionary.recordsOf(owners[4] ?? {})[0] = 4;
-    expect(owners.map((owner) => dictionary.recordsOf(owner)[0])).toEqual([0, -1, -1, -1, -1]);
-    expect(dictionary.recordsOf({})[1]).toBe(-1);
-  });
+  test.each([
+    [2, 200, 200],
+    [60_000, 8, 8],
+    [60_000, 9, 1],
+  ])(
+    "of %d fields and %d files keeps those of %d: many take no more than a few",
+    (fields, files, kept) => {
+      const dictionary = new FieldDictionary();
+      define(dictionary, ...new Array(fields).fill("A=1"));
+      const owners = Array.from({ length: files }, () => ({}));
+      for (const [i, owner] of owners.entries()) dictionary.recordsOf(owner)[0] = i;
+      // The last ones first: asking for one that is forgotten takes room as well.
+      const found = owners.toReversed().map((owner) => dictionary.recordsOf(owner)[0]);
+      expect(found.slice(0, kept)).toEqual(Array.from({ length: kept }, (_, i) => files - 1 - i));
+      expect(found.slice(kept)).toEqual(new Array(files - kept).fill(-1));
+      expect(dictionary.recordsOf({})[1]).toBe(-1);
+    },
+  );
 
   test("knows nothing any more in a dictionary that was given back", () => {
     const owner = {};
